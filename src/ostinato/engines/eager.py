@@ -1,0 +1,66 @@
+"""Step by step: a plain Python loop over a cell's own ``step``, under torch's autograd.
+
+It needs no program, so it runs what cannot be traced; and it is what every other way of running is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ostinato.cell import Cell
+
+
+def run(
+    cell: Cell,
+    inputs: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    initial: Sequence[Tensor],
+    live: Tensor | None = None,
+    reset: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Repeat ``cell.step`` over time.
+
+    Args:
+        inputs: ``[T, B, ...]`` each.
+        constants: ``[B, ...]`` each, the same at every step.
+        initial: ``[D, B, ...]`` for each state, oldest first, D its longest delay.
+        live: bool ``[T, B]``; where it is false the states stay as they are.
+        reset: bool ``[T, B]``; where it is true the states start again from their declared initial value.
+        reverse: run from the last step to the first.
+
+    Returns:
+        outputs ``[T, B, ...]``, for each state its values at all steps ``[T, B, ...]``, and its last D values
+        ``[D, B, ...]``.
+    """
+    steps, states = inputs[0].shape[0], cell.states
+    history = list(initial)  # each [D, B, ...]
+    outputs: list[Tensor] = [torch.empty(0)] * steps
+    values: list[list[Tensor]] = [[torch.empty(0)] * steps for _ in states]
+    for t in reversed(range(steps)) if reverse else range(steps):
+        if reset is not None:
+            history = [
+                torch.where(_like(reset[t], h[0]), h.new_full((), s.initial), h)
+                for s, h in zip(states, history, strict=True)
+            ]
+        reads = [h[-delay] for s, h in zip(states, history, strict=True) for delay in s.delays]
+        new, outputs[t] = cell.split_result(cell.step(*[x[t] for x in inputs], *reads, *constants))
+        pushed = [
+            torch.cat([h[1:], value.expand_as(h[0]).unsqueeze(0)]) for h, value in zip(history, new, strict=True)
+        ]
+        if live is not None:
+            pushed = [
+                torch.where(_like(live[t], h[0]), after, h) for h, after in zip(history, pushed, strict=True)
+            ]
+        history = pushed
+        for sequence, h in zip(values, history, strict=True):
+            sequence[t] = h[-1]
+    return torch.stack(outputs), [torch.stack(v) for v in values], history
+
+
+def _like(flags: Tensor, value: Tensor) -> Tensor:
+    """``[B]`` as ``[B, 1, ...]``, to broadcast against ``[B, ...]``."""
+    return flags.reshape(flags.shape[0], *[1] * (value.dim() - 1))
