@@ -1,0 +1,242 @@
+"""Long short-term memory: the lecture's cell, and the same with peepholes or with layer normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.cell import Cell
+from ostinato.cells import initialise
+from ostinato.cells.arguments import Device, check_sizes
+
+GATES = 4
+FORGET = 1
+"""The place of the forget gate among the gates i, f, C~, o."""
+
+
+class LSTM(Cell):
+    """Long short-term memory, with a projection of its output where ``proj_size`` asks for one::
+
+        i[t]  = sigmoid(W_i x[t] + U_i h[t-1] + b_i)
+        f[t]  = sigmoid(W_f x[t] + U_f h[t-1] + b_f)
+        C~[t] = tanh(W_C x[t] + U_C h[t-1] + b_C)
+        o[t]  = sigmoid(W_o x[t] + U_o h[t-1] + b_o)
+        C[t]  = f[t] C[t-1] + i[t] C~[t]
+        h[t]  = o[t] tanh(C[t])             or, projected,  h[t] = P (o[t] tanh(C[t]))
+
+    The lecture's ``W . [h[t-1], x[t]]`` is one map of both; here ``U`` is its part for ``h``, ``W`` its part for ``x``.
+
+    Args:
+        input_size: N, the width of ``x[t]``: ``[B, N]``.
+        hidden_size: H, the width of the state ``C``: ``[B, H]``.
+        proj_size: R, the width of the state ``h``: ``[B, R]``; 0 (default) for no projection, then R = H.
+        forget_bias: what ``b_f`` starts from, by default 1: remember.
+        bias: whether there is a ``b``, the bias of ``W``.
+        device: where the parameters are.
+        dtype: of the parameters.
+
+    Parameters: ``W.weight [4H, N]``, ``W.bias [4H]``, ``U.weight [4H, R]`` with the rows of i, f, C~, o in that order,
+    and ``P.weight [R, H]``. In ``torch.nn.LSTM`` they are ``weight_ih``, ``bias_ih + bias_hh``, ``weight_hh``,
+    ``weight_hr``.
+
+    Raises:
+        ValueError: on a size below 1 or a projection that is not narrower than ``hidden_size``.
+
+    Source: the lecture, "Step-by-step LSTM walk through"; Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural
+    Computation 9, 1997; the forget gate: Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation 12,
+    2000; the projection: Sak, Senior and Beaufays, "Long Short-Term Memory Based Recurrent Neural Network Architectures
+    for Large Vocabulary Speech Recognition", 2014 (arXiv 1402.1128).
+
+    >>> h, C = LSTM(3, 4, proj_size=2)(torch.ones(5, 3), torch.zeros(5, 2), torch.zeros(5, 4))
+    >>> h.shape, C.shape
+    (torch.Size([5, 2]), torch.Size([5, 4]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        proj_size: int = 0,
+        forget_bias: float = 1.0,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        if not isinstance(proj_size, int) or not 0 <= proj_size < hidden_size:
+            raise ValueError(
+                f"proj_size must be a whole number from 1 to hidden_size - 1 = {hidden_size - 1}, or 0 for no "
+                f"projection, got {proj_size!r}"
+            )
+        width = proj_size or hidden_size
+        self.forget_bias = forget_bias
+        self.W = nn.Linear(input_size, GATES * hidden_size, bias, device, dtype)
+        self.U = nn.Linear(width, GATES * hidden_size, False, device, dtype)
+        self.P = nn.Linear(hidden_size, proj_size, False, device, dtype) if proj_size else None
+        self.add_state("h", width)
+        self.add_state("C", hidden_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw ``W`` and ``P`` by Glorot's rule and ``U`` orthogonal; ``b`` is zero, for the forget gate 1."""
+        initialise.input_map(self.W, GATES)
+        initialise.recurrent_map(self.U, GATES)
+        initialise.gate_bias(self.W.bias, FORGET, self.forget_bias, GATES)
+        if self.P is not None:
+            initialise.input_map(self.P)
+
+    def step(self, x: Tensor, h: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+        a_i, a_f, a_C, a_o = (self.W(x) + self.U(h)).chunk(GATES, -1)
+        i, f, o = torch.sigmoid(a_i), torch.sigmoid(a_f), torch.sigmoid(a_o)
+        C = f * C + i * torch.tanh(a_C)
+        h = o * torch.tanh(C)
+        return h if self.P is None else self.P(h), C
+
+
+class PeepholeLSTM(Cell):
+    """LSTM whose gates see the cell state::
+
+        i[t]  = sigmoid(W_i x[t] + U_i h[t-1] + p_i C[t-1] + b_i)
+        f[t]  = sigmoid(W_f x[t] + U_f h[t-1] + p_f C[t-1] + b_f)
+        C~[t] = tanh(W_C x[t] + U_C h[t-1] + b_C)
+        C[t]  = f[t] C[t-1] + i[t] C~[t]
+        o[t]  = sigmoid(W_o x[t] + U_o h[t-1] + p_o C[t] + b_o)
+        h[t]  = o[t] tanh(C[t])
+
+    ``p_i``, ``p_f`` and ``p_o`` are vectors: the gates of a unit see its own cell alone, the output gate the new one.
+
+    Args:
+        input_size: N, the width of ``x[t]``: ``[B, N]``.
+        hidden_size: H, the width of the states ``h`` and ``C``: ``[B, H]`` each.
+        forget_bias: what ``b_f`` starts from, by default 1.
+        bias: whether there is a ``b``, the bias of ``W``.
+        device: where the parameters are.
+        dtype: of the parameters.
+
+    Parameters: ``W.weight [4H, N]``, ``W.bias [4H]``, ``U.weight [4H, H]`` with the rows of i, f, C~, o in that order;
+    ``p_i``, ``p_f``, ``p_o [H]``.
+
+    Raises:
+        ValueError: on a size below 1.
+
+    Source: Gers, Schraudolph and Schmidhuber, "Learning Precise Timing with LSTM Recurrent Networks", JMLR 3, 2002, as
+    written in Graves, "Generating Sequences With Recurrent Neural Networks", 2013 (arXiv 1308.0850), equations 7 to 11.
+
+    >>> h, C = PeepholeLSTM(3, 4)(torch.ones(5, 3), torch.zeros(5, 4), torch.zeros(5, 4))
+    >>> h.shape
+    torch.Size([5, 4])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 1.0,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        self.forget_bias = forget_bias
+        self.W = nn.Linear(input_size, GATES * hidden_size, bias, device, dtype)
+        self.U = nn.Linear(hidden_size, GATES * hidden_size, False, device, dtype)
+        self.p_i = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
+        self.p_f = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
+        self.p_o = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
+        self.add_state("h", hidden_size)
+        self.add_state("C", hidden_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as the :class:`LSTM` does, the peepholes from zero."""
+        initialise.input_map(self.W, GATES)
+        initialise.recurrent_map(self.U, GATES)
+        initialise.gate_bias(self.W.bias, FORGET, self.forget_bias, GATES)
+        for peephole in (self.p_i, self.p_f, self.p_o):
+            nn.init.zeros_(peephole)
+
+    def step(self, x: Tensor, h: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+        a_i, a_f, a_C, a_o = (self.W(x) + self.U(h)).chunk(GATES, -1)
+        i = torch.sigmoid(a_i + self.p_i * C)
+        f = torch.sigmoid(a_f + self.p_f * C)
+        C = f * C + i * torch.tanh(a_C)
+        o = torch.sigmoid(a_o + self.p_o * C)
+        return o * torch.tanh(C), C
+
+
+class LayerNormLSTM(Cell):
+    """LSTM with layer normalisation of both maps and of the cell state::
+
+        a[t] = LN_W(W x[t]) + LN_U(U h[t-1]) + b            a = (a_i, a_f, a_C, a_o)
+        C[t] = sigmoid(a_f[t]) C[t-1] + sigmoid(a_i[t]) tanh(a_C[t])
+        h[t] = sigmoid(a_o[t]) tanh(LN_C(C[t]))
+
+    ``LN(v) = gain (v - mean(v)) / sqrt(var(v) + eps) + shift``, with the mean and the variance of all 4H values of the
+    four gates together for ``LN_W`` and ``LN_U``. The paper gives each its own shift beside ``b``; the two shifts and
+    ``b`` only ever appear as their sum, which is kept once, as the bias of ``norm_W``.
+
+    Args:
+        input_size: N, the width of ``x[t]``: ``[B, N]``.
+        hidden_size: H, the width of the states ``h`` and ``C``: ``[B, H]`` each.
+        forget_bias: what ``b_f`` starts from, by default 1.
+        eps: added to the variance, by default 1e-5.
+        bias: whether there are a ``b`` and a shift of ``LN_C``.
+        device: where the parameters are.
+        dtype: of the parameters.
+
+    Parameters: ``W.weight [4H, N]`` and ``U.weight [4H, H]`` with the rows of i, f, C~, o in that order;
+    ``norm_W.weight``, ``norm_W.bias`` (``b``) and ``norm_U.weight [4H]``; ``norm_C.weight``, ``norm_C.bias [H]``.
+
+    Raises:
+        ValueError: on a size below 1 or an eps that is not positive.
+
+    Source: Ba, Kiros and Hinton, "Layer Normalization", 2016 (arXiv 1607.06450), equations 20 to 22.
+
+    >>> h, C = LayerNormLSTM(3, 4)(torch.ones(5, 3), torch.zeros(5, 4), torch.zeros(5, 4))
+    >>> h.shape
+    torch.Size([5, 4])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 1.0,
+        eps: float = 1e-5,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        if not eps > 0:
+            raise ValueError(f"eps must be positive, got {eps!r}")
+        rows = GATES * hidden_size
+        self.forget_bias = forget_bias
+        self.W = nn.Linear(input_size, rows, False, device, dtype)
+        self.U = nn.Linear(hidden_size, rows, False, device, dtype)
+        self.norm_W = nn.LayerNorm(rows, eps, bias=bias, device=device, dtype=dtype)
+        self.norm_U = nn.LayerNorm(rows, eps, bias=False, device=device, dtype=dtype)
+        self.norm_C = nn.LayerNorm(hidden_size, eps, bias=bias, device=device, dtype=dtype)
+        self.add_state("h", hidden_size)
+        self.add_state("C", hidden_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw ``W`` by Glorot's rule and ``U`` orthogonal; gains are 1, shifts 0, the forget gate's 1."""
+        initialise.input_map(self.W, GATES)
+        initialise.recurrent_map(self.U, GATES)
+        for norm in (self.norm_W, self.norm_U, self.norm_C):
+            norm.reset_parameters()
+        initialise.gate_bias(self.norm_W.bias, FORGET, self.forget_bias, GATES)
+
+    def step(self, x: Tensor, h: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+        a_i, a_f, a_C, a_o = (self.norm_W(self.W(x)) + self.norm_U(self.U(h))).chunk(GATES, -1)
+        i, f, o = torch.sigmoid(a_i), torch.sigmoid(a_f), torch.sigmoid(a_o)
+        C = f * C + i * torch.tanh(a_C)
+        return o * torch.tanh(self.norm_C(C)), C
