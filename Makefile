@@ -1,0 +1,58 @@
+# Every target sets up what it needs in .venv by itself: "make help" lists them.
+
+VENV        := .venv
+CONSTRAINTS := constraints.txt
+ARGS        :=
+BIN         := $(VENV)/bin/python
+
+# A stamp's name carries the checksum of what was asked for: a change redoes the set-up, whatever the file times say,
+# and an interrupted set-up leaves no stamp.
+SUM   := $(shell cat pyproject.toml $(CONSTRAINTS) 2>/dev/null | cksum | cut -d' ' -f1)
+READY := $(VENV)/ready-$(SUM)
+
+USABLE := -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+PYTHON  = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+            $$p $(USABLE) && { echo $$p; break; }; done)
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint ruff types docs bench venv clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+
+demo: $(READY)-run ## train, evaluate and use a small language model (about a minute)
+	@$(BIN) -m ostinato demo $(ARGS)
+
+test: $(READY)-test ## run the tests; ARGS="-k house" chooses some
+	@$(BIN) -m pytest $(ARGS)
+
+lint: ruff types ## ruff, then pyright
+
+ruff: $(READY)-lint ## style
+	@$(BIN) -m ruff check $(ARGS)
+
+types: $(READY)-lint ## types, over the tests too
+	@$(BIN) -m pyright $(ARGS)
+
+docs: $(READY)-docs ## build the documentation in build/docs; a warning is an error
+	@$(BIN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs $(ARGS)
+	@echo "build/docs/index.html"
+
+bench: $(READY)-run ## time a training step against torch.nn, into build/bench
+	@$(BIN) benchmarks/step.py $(ARGS)
+
+venv: $(READY)-test $(READY)-lint $(READY)-docs ## set up .venv for everything; CONSTRAINTS=FILE pins other versions
+
+clean: ## remove .venv and what was built
+	rm -rf $(VENV) build
+
+$(READY)-%:
+	@$(BIN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or later with its venv module; PYTHON=PATH names one" >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@find $(VENV) -maxdepth 1 -name 'ready-*' ! -name 'ready-$(SUM)-*' -exec rm {} +
+	@echo "Setting up $(VENV) to $* ..."
+	@$(BIN) -m pip install -qq --disable-pip-version-check --no-input \
+	  --constraint $(CONSTRAINTS) --editable '.$(if $(filter run,$*),,[$*])'
+	@touch $@

@@ -1,0 +1,26 @@
+"""Every file of examples/ runs by itself, without a warning, and reaches what it promises."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", EXAMPLES / name], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_own_cell_learns_to_add() -> None:
+    text = run("own_cell.py")
+    before, after = map(float, re.findall(r"error (?:before|after) training: +([\d.]+)", text))
+    assert after < 0.01 < 0.167 < before
+    assert text.endswith("learned to add\n")
+
+
+def test_every_example_is_run_here() -> None:
+    source = Path(__file__).read_text("utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}")' not in source] == []
