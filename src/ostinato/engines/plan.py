@@ -1,0 +1,131 @@
+"""A program made ready to run: cut in parts, with what its loop saves and its loop's derivatives."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from ostinato.engines.choice import ENGINES, Engine, chosen
+from ostinato.program.derivative import adjoint, tangent
+from ostinato.program.evaluate import Run, Schedule, Values
+from ostinato.program.ir import Program
+from ostinato.program.rewrite import optimise
+from ostinato.program.saving import full_adjoint, saved_nodes, sunk_nodes
+from ostinato.program.split import split
+
+
+class Plan:
+    """A whole program: what torch runs before and after the loop, and the loop.
+
+    Args:
+        program: as traced, rewritten or not.
+        save: what the loop keeps for its adjoint, see :func:`ostinato.program.saving.saved_nodes`.
+    """
+
+    def __init__(self, program: Program, save: int | str | None = None) -> None:
+        self.program = program
+        self.cut = split(program, sunk_nodes(program))
+        kept = {i for _, i in self.cut.given} | set(program.emit.values())
+        kept |= {a for i in self.cut.after for a in program.nodes[i].args}
+        self.before = Schedule(program, self.cut.before, kept)
+        self.after = Schedule(program, self.cut.after, program.emit.values())
+        self.loop = LoopPlan(self.cut.loop, save) if self.cut.loop else None
+
+    def run(self, inputs: Mapping[str, Tensor], initial: Sequence[Tensor], run: Run,
+            reverse: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Evaluate the program.
+
+        Args:
+            inputs: by name; ``[T, B, ...]`` (x), ``[B, ...]`` (q) or ``[...]`` (p).
+            initial: the last D values of each state, oldest first, ``[D, B, ...]``.
+
+        Returns:
+            the emits by name, with the leading dimensions that their part has, and the last D values of each state.
+        """
+        from ostinato.engines.differentiable import apply
+
+        values: Values = {i: inputs[name] for name, i in self.program.inputs.items()}
+        self.before.start(values, run)
+        self.before(values, run)
+        finals: list[Tensor] = []
+        if self.loop:
+            given = [values[i] for _, i in self.cut.given]
+            outs, finals = apply(self.loop, given, initial, run, reverse)
+            values.update({i: out for (_, i), out in zip(self.cut.taken, outs, strict=False)})
+        self.after.start(values, run)
+        self.after(values, run)
+        return {name: values[i] for name, i in self.program.emit.items()}, finals
+
+
+class LoopPlan:
+    """A loop: its engine, what it saves, and the plans of its derivatives, made when first needed."""
+
+    table: weakref.WeakValueDictionary[int, LoopPlan] = weakref.WeakValueDictionary()
+    """Every loop by its number, which is how a compiled graph names it."""
+    _numbers = itertools.count()
+
+    def __init__(self, loop: Program, save: int | str | None) -> None:
+        self.loop, self.save = loop, save
+        self.key = next(self._numbers)
+        self.table[self.key] = self
+        self._derivatives: dict[tuple, Plan] = {}
+        self._engines: dict[tuple[str, bool], Engine] = {}
+
+    @cached_property
+    def saved(self) -> frozenset[int]:
+        """The nodes kept for the adjoint."""
+        return saved_nodes(self.loop, self.save)
+
+    @cached_property
+    def keeping(self) -> Program:
+        """The loop that also emits what its adjoint needs."""
+        extra = [i for i in sorted(self.stash) if i not in self.loop.emit.values()]
+        emit = {**self.loop.emit, **{f"kept.{i}": i for i in extra}}
+        return Program(self.loop.nodes, self.loop.states, self.loop.next, emit)
+
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """The names of what the adjoint reads."""
+        return frozenset(optimise(full_adjoint(self.loop, self.saved)).inputs)
+
+    @cached_property
+    def stash(self) -> frozenset[int]:
+        """The nodes whose sequences the adjoint reads."""
+        found = set()
+        for name in self.wanted:
+            kind, _, rest = name.partition(".")
+            if kind == "saved":
+                found.add(int(rest))
+            elif kind == "read":
+                found.add(self.loop.next[rest.rsplit(".", 1)[0]])
+        return frozenset(found)
+
+    def program(self, keep: bool) -> Program:
+        return self.keeping if keep else self.loop
+
+    def engine(self, keep: bool) -> Engine:
+        """The engine that runs the loop, made once."""
+        name = chosen()
+        if (name, keep) not in self._engines:
+            self._engines[name, keep] = ENGINES[name](self.program(keep))
+        return self._engines[name, keep]
+
+    def adjoint(self, cotangents: frozenset[str], wrt: frozenset[str], states: frozenset[str]) -> Plan:
+        """The plan of the loop's reverse-mode derivative."""
+        key = ("adjoint", cotangents, wrt, states)
+        if key not in self._derivatives:
+            program = adjoint(self.keeping, self.saved, cotangents, wrt, states)
+            self._derivatives[key] = Plan(optimise(program), self.save)
+        return self._derivatives[key]
+
+    def tangent(self, wrt: frozenset[str]) -> Plan:
+        """The plan of the loop's forward-mode derivative."""
+        key = ("tangent", wrt)
+        if key not in self._derivatives:
+            states = frozenset(s.name for s in self.loop.states)
+            self._derivatives[key] = Plan(optimise(tangent(self.keeping, wrt, states)), self.save)
+        return self._derivatives[key]

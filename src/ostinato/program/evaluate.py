@@ -1,0 +1,90 @@
+"""Evaluate nodes with torch: the same closures for parameters, one step, or all steps at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ostinato.program import opaque
+from ostinato.program.ir import Node, Program
+from ostinato.program.ops import OPS
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run knows and a program does not."""
+
+    dtype: torch.dtype
+    device: torch.device
+    lead: tuple[int, ...]
+    """(T, B)"""
+
+
+Values = dict[int, Tensor]
+
+
+class Schedule:
+    """Nodes in order, ready to be evaluated; a value is let go after its last use."""
+
+    def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int]) -> None:
+        self.lines: list[tuple[int, Callable[..., Tensor], tuple[int, ...], tuple[int, ...]]] = []
+        self.special: list[int] = []
+        self.program = program
+        last: dict[int, int] = {}
+        for i in nodes:
+            last.update(dict.fromkeys(program.nodes[i].args, i))
+        kept = set(keep)
+        inside = set(nodes)
+        for i in nodes:
+            node = program.nodes[i]
+            dead = tuple(a for a in set(node.args) if last[a] == i and a not in kept and a in inside)
+            if node.op in ("p", "q", "x", "read"):
+                continue
+            if node.op in ("const", "noise"):
+                self.special.append(i)
+            else:
+                self.lines.append((i, function_of(program, i), node.args, dead))
+
+    def start(self, values: Values, run: Run) -> None:
+        """The leaves that are not given: numbers and noise."""
+        for i in self.special:
+            values[i] = leaf_value(self.program.nodes[i], run)
+
+    def __call__(self, values: Values, run: Run) -> None:
+        """Evaluate into ``values``, which holds what is given."""
+        for i, function, args, dead in self.lines:
+            values[i] = function(*[values[a] for a in args]) if function is not _to_float else (
+                values[args[0]].to(run.dtype))
+            for a in dead:
+                del values[a]
+
+
+def _to_float(value: Tensor) -> Tensor:
+    """Stands for the cast to the dtype of the run."""
+    raise TypeError("a cast to float needs the run's dtype")
+
+
+def function_of(program: Program, i: int) -> Callable[..., Tensor]:
+    """The torch function of one node."""
+    node = program.nodes[i]
+    args = [program.nodes[a] for a in node.args]
+    if node.op.startswith("aten:"):
+        return opaque.evaluator(node, args)
+    if node.op == "cast" and node["to"] == "float":
+        return _to_float
+    return OPS[node.op].torch(node, args)
+
+
+def leaf_value(node: Node, run: Run) -> Tensor:
+    """A number, or noise for all steps."""
+    if node.op == "const":
+        dtype = {"float": run.dtype, "int": torch.int64, "bool": torch.bool}[node.dtype]
+        return torch.full((), node["value"], dtype=dtype, device=run.device)
+    shape = (*run.lead, *node.shape)
+    if node["kind"] == "normal":
+        return torch.randn(shape, dtype=run.dtype, device=run.device)
+    uniform = torch.rand(shape, dtype=run.dtype, device=run.device)
+    return uniform if node["kind"] == "uniform" else uniform.lt(node["p"]).to(run.dtype)

@@ -1,0 +1,368 @@
+"""Watch one call of ``step``: the list of tensor operations it performs.
+
+The step is called with :class:`TraceTensor` in place of every tensor. Each operation arrives as an ATen operation with
+real values behind it, is carried out, and is written down. Operations that change a tensor in place are written down as
+what they amount to without doing so.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+_OURS = os.path.dirname(os.path.abspath(__file__))
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__))
+
+
+class CannotTrace(ValueError):
+    """A step does something that a program cannot express; names the operation and the line of the step."""
+
+    def __init__(self, what: str, source: str = "") -> None:
+        super().__init__(f"{what} ({source})" if source else what)
+        self.what, self.source = what, source
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """A value of the recording."""
+
+    index: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """One operation: its name, arguments (values as :class:`Var`), results and the user's line."""
+
+    op: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outs: tuple[Var, ...]
+    source: str
+    stopped: bool
+
+
+class Root:
+    """What several views share: the recorded value of the whole."""
+
+    __slots__ = ("fixed", "shape", "var", "version")
+
+    def __init__(self, var: Var, shape: Sequence[int], fixed: str = "") -> None:
+        self.var, self.shape, self.version, self.fixed = var, tuple(shape), 0, fixed
+
+
+class Recorder:
+    """The list of operations, the values' shapes and dtypes, and what each leaf is."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.dtypes: list[torch.dtype] = []
+        self.leaves: dict[int, tuple[str, str]] = {}
+        self.constants: dict[int, Tensor] = {}
+        self._constant_vars: dict[int, Var] = {}
+
+    def new(self, shape: Sequence[int], dtype: torch.dtype) -> Var:
+        self.shapes.append(tuple(shape))
+        self.dtypes.append(dtype)
+        return Var(len(self.shapes) - 1)
+
+    def leaf(self, value: Tensor, kind: str, name: str) -> TraceTensor:
+        """A tensor given to the step from outside."""
+        var = self.new(value.shape, value.dtype)
+        self.leaves[var.index] = (kind, name)
+        fixed = f"{name!r}, a parameter or a buffer" if kind == "p" else ""
+        return TraceTensor(value, self, Root(var, value.shape, fixed), (), var)
+
+    def constant(self, value: Tensor) -> Var:
+        """A plain tensor that the step met: a constant of the program."""
+        if id(value) not in self._constant_vars:
+            var = self.new(value.shape, value.dtype)
+            self._constant_vars[id(value)] = var
+            self.constants[var.index] = value
+        return self._constant_vars[id(value)]
+
+    def write(self, op: str, args: Sequence[Any], kwargs: dict[str, Any], outs: Sequence[Var]) -> None:
+        stopped = not torch.is_grad_enabled()
+        self.entries.append(Entry(op, tuple(args), kwargs, tuple(outs), user_line(), stopped))
+
+    def current(self, tensor: TraceTensor) -> Var:
+        """The tensor's present value, after what was done in place to it or to what it is a view of."""
+        if tensor.version != tensor.root.version:
+            tensor.var = self.replay(tensor.root, tensor.path)[-1]
+            tensor.version = tensor.root.version
+        return tensor.var
+
+    def replay(self, root: Root, path: Sequence[View]) -> list[Var]:
+        """The values along a chain of views, from the whole to the part."""
+        values = [root.var]
+        for view in path:
+            outs = [self.new(shape, view.dtype) for shape in view.shapes]
+            self.write(view.op, [values[-1], *view.args], view.kwargs, outs)
+            values.append(outs[view.index])
+        return values
+
+    def call(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Carry out one operation and write it down."""
+        name = str(func)
+        if func in _DECISIONS:
+            raise CannotTrace("the step takes a number out of a tensor (a Python decision on values)", user_line())
+        refuse_custom_function()
+        if func._schema.is_mutable:
+            return self._in_place(func, args, kwargs)
+        noted = [self._note(a) for a in args], {k: self._note(v) for k, v in kwargs.items()}
+        result = func(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
+        results = [result] if isinstance(result, Tensor) else list(result)
+        outs = [self.new(r.shape, r.dtype) for r in results]
+        self.write(name, *noted, outs)
+        made = [self._wrap(func, name, args, noted, results, i, outs) for i in range(len(results))]
+        return made[0] if isinstance(result, Tensor) else tuple(made) if isinstance(result, tuple) else made
+
+    def _wrap(self, func: Any, name: str, args: Sequence[Any], noted: Any, results: list[Tensor], i: int,
+              outs: list[Var]) -> TraceTensor:
+        source = args[0] if args else None
+        if not (isinstance(source, TraceTensor) and func._schema.returns[0].alias_info is not None):
+            return TraceTensor(results[i], self, Root(outs[i], results[i].shape), (), outs[i])
+        shapes = tuple(tuple(r.shape) for r in results)
+        view = View(name, tuple(noted[0][1:]), noted[1], shapes, results[i].dtype, i)
+        return TraceTensor(results[i], self, source.root, (*source.path, view), outs[i])
+
+    def _in_place(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        target, short = args[0], func._schema.name.split("::")[1]
+        if not isinstance(target, TraceTensor):
+            raise CannotTrace(f"{short} writes into a tensor made without the step's inputs; make it from them, "
+                              "for example with torch.zeros_like", user_line())
+        if not short.endswith("_"):
+            raise CannotTrace(f"{short} writes into a given tensor (out=); use what it returns", user_line())
+        if target.root.fixed:
+            raise CannotTrace(f"{short} changes {target.root.fixed}; what changes over time must be a declared state",
+                              user_line())
+        noted = [self._note(a) for a in args], {k: self._note(v) for k, v in kwargs.items()}
+        func(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
+        out = self.new(target.value.shape, target.value.dtype)
+        self.write(f"aten.{short[:-1]}.{func._overloadname}", *noted, [out])
+        self._write_back(target, out)
+        return target
+
+    def _write_back(self, target: TraceTensor, new: Var) -> None:
+        """Put the changed part back into the whole, view by view."""
+        chain = self.replay(target.root, target.path[:-1]) if target.path else [target.root.var]
+        for view, base in zip(reversed(target.path), reversed(chain), strict=True):
+            out = self.new(self.shapes[base.index], view.dtype)
+            self.write(*view.scatter(base, new, self.shapes[base.index]), [out])
+            new = out
+        target.root.var = new
+        target.root.version += 1
+
+    def _note(self, value: Any) -> Any:
+        if isinstance(value, TraceTensor):
+            return self.current(value)
+        if isinstance(value, Tensor):
+            return self.constant(value)
+        if isinstance(value, (list, tuple)):
+            return [self._note(v) for v in value]
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One step from a whole to a part, and how to write the part back."""
+
+    op: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: torch.dtype
+    index: int
+
+    def scatter(self, base: Var, new: Var, shape: tuple[int, ...]) -> tuple[str, list[Any], dict[str, Any]]:
+        """The operation that gives ``base`` with this part replaced by ``new``."""
+        name = self.op.split(".")[1]
+        if name in ("slice", "select"):
+            return f"aten.{name}_scatter.default", [base, new, *self.args], {}
+        if name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "alias", "detach"):
+            return "aten.view.default", [new, list(shape)], {}
+        if name in ("t", "transpose"):
+            return self.op, [new, *self.args], {}
+        if name == "permute":
+            rank = len(shape)
+            dims = [d % rank for d in self.args[0]]
+            return self.op, [new, sorted(range(rank), key=dims.__getitem__)], {}
+        raise CannotTrace(f"changing a tensor in place through {name}", user_line())
+
+
+class TraceTensor(Tensor):
+    """A tensor that writes down what is done to it."""
+
+    value: Tensor
+    recorder: Recorder
+    root: Root
+    path: tuple[View, ...]
+    var: Var
+    version: int
+
+    @staticmethod
+    def __new__(cls, value: Tensor, recorder: Recorder, root: Root, path: tuple[View, ...], var: Var) -> TraceTensor:
+        self = Tensor._make_wrapper_subclass(
+            cls, value.shape, strides=value.stride(), dtype=value.dtype, device=value.device
+        )
+        self.value, self.recorder, self.root, self.path, self.var = value, recorder, root, path, var
+        self.version = root.version
+        return self
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        direct = DIRECT.get(func)
+        result = direct(*args, **(kwargs or {})) if direct else NotImplemented
+        if result is NotImplemented:
+            return super().__torch_function__(func, types, args, kwargs or {})
+        return result
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _recorder(args, kwargs or {}).call(func, args, kwargs or {})
+
+
+_DECISIONS = {aten._local_scalar_dense.default, aten.equal.default, aten.is_nonzero.default, aten.nonzero.default}
+
+
+def _recorder(*values: Any) -> Recorder:
+    """The recorder behind the first TraceTensor among the arguments."""
+    for value in values:
+        if isinstance(value, TraceTensor):
+            return value.recorder
+        if isinstance(value, (list, tuple, dict)):
+            try:
+                return _recorder(*(value.values() if isinstance(value, dict) else value))
+            except LookupError:
+                continue
+    raise LookupError("no traced tensor among the arguments")
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, TraceTensor):
+        return value.value
+    return [_value(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def user_line() -> str:
+    """``file:line: code`` of the nearest frame that is neither torch's nor of this package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_TORCH, _OURS)) and not name.startswith("<frozen"):
+            code = linecache.getline(name, frame.f_lineno).strip()
+            return f"{os.path.basename(name)}:{frame.f_lineno}" + (f": {code}" if code else "")
+        frame = frame.f_back
+    return ""
+
+
+def refuse_custom_function() -> None:
+    """Inside a custom autograd.Function only its forward can be seen, never its derivative."""
+    frame = sys._getframe(1)
+    while frame is not None and not frame.f_code.co_filename.startswith(_OURS + os.sep + "trace"):
+        if frame.f_code.co_name == "apply" and frame.f_code.co_filename.endswith("autograd/function.py"):
+            raise CannotTrace("a custom autograd.Function hides its derivative", user_line())
+        frame = frame.f_back
+
+
+# The functions below go to ATen directly. Everything else gets there through torch's own dispatch, whose first use
+# in a process imports torch.distributed and sympy (seconds): a cell made of these alone does not pay for that.
+
+
+def _straight(overload: Any, arity: int, with_number: Any = None) -> Callable[..., Any]:
+    def direct(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != arity or not isinstance(args[0], Tensor):
+            return NotImplemented
+        number = with_number is not None and not isinstance(args[1], Tensor)
+        return _recorder(args).call(with_number if number else overload, args, {})
+
+    return direct
+
+
+def _rsub(a: Tensor, b: Any) -> Any:
+    return a.recorder.call(aten.rsub.Scalar, (a, b), {}) if isinstance(b, (int, float)) else NotImplemented
+
+
+def _rdiv(a: Tensor, b: Any) -> Any:
+    return a.recorder.call(aten.mul.Tensor, (a.recorder.call(aten.reciprocal.default, (a,), {}), b), {})
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    return _recorder((x, weight)).call(aten.linear.default, (x, weight, bias), {})
+
+
+def _chunk(x: Tensor, chunks: int, dim: int = 0) -> Any:
+    size = -(-x.shape[dim] // chunks)
+    return tuple(_recorder((x,)).call(aten.split.Tensor, (x, size, dim), {}))
+
+
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    return _recorder(tensors).call(aten.cat.default, (tensors, dim), {})
+
+
+def _layer_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
+                eps: float = 1e-5) -> Any:
+    return _recorder((x, weight)).call(aten.native_layer_norm.default, (x, list(shape), weight, bias, eps), {})[0]
+
+
+def _softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    return _recorder((x,)).call(aten.softplus.default, (x, beta, threshold), {})
+
+
+def _log_sigmoid(x: Tensor) -> Any:
+    return _recorder((x,)).call(aten.log_sigmoid_forward.default, (x,), {})[0]
+
+
+def _getitem(x: Tensor, index: Any) -> Any:
+    """Slices along one dimension only; anything richer takes torch's way."""
+    index = index if isinstance(index, tuple) else (index,)
+    if not isinstance(x, TraceTensor) or not all(i is Ellipsis or isinstance(i, slice) for i in index):
+        return NotImplemented
+    at = index.index(Ellipsis) if Ellipsis in index else len(index)
+    places = [(d, i) for d, i in enumerate(index[:at])] + [(d - len(index), i) for d, i in enumerate(index) if d > at]
+    for dim, part in places:
+        if part.step not in (None, 1):
+            return NotImplemented
+        if part != slice(None):
+            stop = sys.maxsize if part.stop is None else part.stop
+            x = x.recorder.call(aten.slice.Tensor, (x, dim, part.start or 0, stop, 1), {})
+    return x
+
+
+def _where(condition: Tensor, a: Any = None, b: Any = None) -> Any:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return NotImplemented
+    return _recorder((condition, a, b)).call(aten.where.self, (condition, a, b), {})
+
+
+def _direct() -> dict[Any, Callable[..., Any]]:
+    table: dict[Any, Callable[..., Any]] = {}
+    for name in ("tanh", "sigmoid", "relu", "exp", "log", "neg", "abs", "sqrt", "log1p", "sin", "cos", "reciprocal"):
+        for owner in (torch, Tensor):
+            table[getattr(owner, name)] = _straight(getattr(aten, name).default, 1)
+    for name in ("maximum", "minimum"):
+        for owner in (torch, Tensor):
+            table[getattr(owner, name)] = _straight(getattr(aten, name).default, 2)
+    for name in ("add", "sub", "mul", "div", "gt", "ge", "lt", "le", "eq", "ne"):
+        overloads = getattr(aten, name)
+        for owner in (torch, Tensor):
+            table[getattr(owner, name)] = _straight(overloads.Tensor, 2, overloads.Scalar)
+    functional = torch.nn.functional
+    table |= {
+        Tensor.__rsub__: _rsub, Tensor.__rdiv__: _rdiv, Tensor.__rtruediv__: _rdiv,
+        functional.linear: _linear, functional.layer_norm: _layer_norm, functional.softplus: _softplus,
+        functional.logsigmoid: _log_sigmoid, functional.relu: table[torch.relu],
+        torch.chunk: _chunk, Tensor.chunk: _chunk, torch.cat: _cat, torch.where: _where, Tensor.__getitem__: _getitem,
+    }
+    return table
+
+
+DIRECT = _direct()

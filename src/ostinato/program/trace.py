@@ -1,0 +1,157 @@
+"""Trace a cell's step into a program: two recordings, lowered, rewritten, verified and compared with the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.cell import Cell
+from ostinato.program.ir import Program, Ref, Shape, StateVar, finish
+from ostinato.program.lower import SIZES, Lowering, Val, features
+from ostinato.program.record import CannotTrace, Recorder, TraceTensor
+from ostinato.program.rewrite import optimise
+from ostinato.program.verify import verify
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """The features and dtype of one input (or per-sequence constant) of a step."""
+
+    shape: Shape
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a program is made for: everything but T and B."""
+
+    inputs: tuple[InputSpec, ...]
+    constants: tuple[InputSpec, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+def trace(cell: Cell, signature: Signature) -> Program:
+    """The program of ``cell.step``: inputs ``x0..``, constants ``q0..``, parameters by their names; it emits
+    ``output`` and, for every state, ``state.<name>``.
+
+    Raises:
+        CannotTrace: naming the operation and the line of the step that a program cannot express.
+    """
+    with _undisturbed():
+        recordings = [_record(cell, signature, size) for size in SIZES]
+    (first, news, out), (second, _, _) = recordings
+    low = Lowering(first, second)
+    low.run()
+    following = {s.name: _float(low.value(v)) for s, v in zip(cell.states, news, strict=True)}
+    emit = {"output": low.value(out).ref, **{f"state.{name}": ref for name, ref in following.items()}}
+    _check_batch(low, cell, news, out)
+    states = [StateVar(s.name, s.shape, s.depth, s.initial) for s in cell.states]
+    program = optimise(finish(low.builder, states, following, emit, low.tensors))
+    verify(program)
+    return program
+
+
+def _float(value: Val) -> Ref:
+    return value.ref if value.ref.dtype == "float" else value.ref.cast(to="float")
+
+
+def _check_batch(low: Lowering, cell: Cell, news: Sequence[Any], out: Any) -> None:
+    """Every result must be ``[B, ...]``."""
+    names = [f"the next state {s.name!r}" for s in cell.states]
+    for name, var in zip([*names, "the output"], [*news, out], strict=True):
+        value = low.value(var)
+        if value.at != 0 or value.fold != 1 or value.ref.shape != features(value.sizes):
+            raise CannotTrace(f"{type(cell).__name__}.step returns {name} without the batch as its first dimension")
+
+
+def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, list[Any], Any]:
+    recorder = Recorder()
+    generator = torch.Generator().manual_seed(batch)
+
+    def made(spec: InputSpec, kind: str, name: str) -> TraceTensor:
+        return recorder.leaf(sample(spec, batch, signature.device, generator), kind, name)
+
+    arguments = [made(spec, "x", f"x{i}") for i, spec in enumerate(signature.inputs)]
+    for s in cell.states:
+        arguments += [made(InputSpec(s.shape, signature.dtype), "read", f"{s.name}@{d}") for d in s.delays]
+    arguments += [made(spec, "q", f"q{i}") for i, spec in enumerate(signature.constants)]
+    with _swapped(cell, recorder):
+        news, out = cell.split_result(cell.step(*arguments))
+        noted = [recorder.current(v) if isinstance(v, TraceTensor) else recorder.constant(v) for v in (*news, out)]
+    return recorder, noted[:-1], noted[-1]
+
+
+def sample(spec: InputSpec, batch: int, device: torch.device, generator: torch.Generator) -> Tensor:
+    """Values to try a step with: small floats; zeros for integers, which may be indices."""
+    if not spec.dtype.is_floating_point:
+        return torch.zeros((batch, *spec.shape), dtype=spec.dtype, device=device)
+    return (0.5 * torch.randn((batch, *spec.shape), generator=generator)).to(device, spec.dtype)
+
+
+@contextmanager
+def _swapped(cell: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Every parameter and buffer of the cell replaced by a traced one; tied ones by the same.
+
+    The modules' dictionaries are changed and put back as they were, so that whatever a hook or a parametrisation
+    stores meanwhile does not stay.
+    """
+    leaves: dict[int, TraceTensor] = {}
+    before = [(m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in cell.modules()]
+    try:
+        for prefix, module in cell.named_modules():
+            for table in (module._parameters, module._buffers):
+                for name, value in table.items():
+                    if value is None:
+                        continue
+                    if id(value) not in leaves:
+                        full = f"{prefix}.{name}" if prefix else name
+                        leaves[id(value)] = recorder.leaf(_plain(value), "p", full)
+                    table[name] = leaves[id(value)]
+        yield
+    finally:
+        for module, attributes, parameters, buffers in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for table, old in ((module._parameters, parameters), (module._buffers, buffers)):
+                table.clear()
+                table.update(old)
+
+
+def _plain(value: Tensor) -> Tensor:
+    """The values of a parameter; inside torch.func or a compiler, made-up ones of the same shape."""
+    if type(value) not in (Tensor, nn.Parameter, nn.Buffer) or _transformed(value):
+        generator = torch.Generator().manual_seed(0)
+        made = 0.1 * torch.randn(tuple(value.shape), generator=generator)
+        return made.to(value.dtype)
+    return value.detach().clone() if not isinstance(value, nn.Parameter) else value.detach()
+
+
+def _transformed(value: Tensor) -> bool:
+    return torch._C._functorch.is_functorch_wrapped_tensor(value)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Nothing from outside reaches the trace (autocast, no_grad, torch.func, a compiler), and it leaves the random
+    numbers of the user as they were."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch._C._are_functorch_transforms_active():
+            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+            stack.enter_context(temporarily_clear_interpreter_stack())
+        if torch._C._len_torch_dispatch_stack():
+            from torch.utils._python_dispatch import _disable_current_modes
+
+            stack.enter_context(_disable_current_modes())
+        yield
