@@ -1,0 +1,32 @@
+"""How the documentation is built: `make docs`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import from_code
+
+import ostinato
+
+project = "Ostinato"
+copyright = "the Ostinato contributors"
+version = release = ostinato.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+autodoc_inherit_docstrings = False  # torch.nn.Module's are not ours to print
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = f"Ostinato {version}"
+html_copy_source = False
+
+
+def fill_in(app, name: str, source: list[str]) -> None:
+    """Replace a line ``@cells`` or ``@help train generate`` by what the program says of itself."""
+    source[0] = from_code.fill_in(source[0])
+
+
+def setup(app) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", fill_in)
