@@ -1,1 +1,1 @@
-
+"""Who runs a program, and how: the engines, the choice between them, and a loop as one differentiable operation."""

@@ -48,7 +48,7 @@ def _faked(tensors: Sequence[Tensor]) -> bool:
     return any(type(t).__name__ in ("FakeTensor", "FunctionalTensor") for t in tensors)
 
 
-def _run_of(plan: LoopPlan, tensors: Sequence[Tensor | None], steps: int) -> Run:
+def run_of(plan: LoopPlan, tensors: Sequence[Tensor | None], steps: int) -> Run:
     first = tensors[len(plan.loop.inputs)]
     assert first is not None
     return Run(first.dtype, first.device, (steps, first.shape[1]))

@@ -23,7 +23,7 @@ PARTIALS: dict[str, Partial] = {
     "expm1": lambda n, y, a: (y + 1.0,),
     "tanh": lambda n, y, a: (1.0 - y * y,),
     "sigmoid": lambda n, y, a: (y * (1.0 - y),),
-    "relu": lambda n, y, a: (a.gt(0.0).cast(to="float"),),
+    "relu": lambda n, y, a: (y.gt(0.0).cast(to="float"),),
     "abs": lambda n, y, a: (a.sign(),),
     "sign": lambda n, y, a: (None,),
     "floor": lambda n, y, a: (None,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ def trace(cell: Cell, signature: Signature) -> Program:
     Raises:
         CannotTrace: naming the operation and the line of the step that a program cannot express.
     """
-    with _undisturbed():
+    with undisturbed():
         recordings = [_record(cell, signature, size) for size in SIZES]
     (first, news, out), (second, _, _) = recordings
     low = Lowering(first, second)
@@ -71,7 +71,7 @@ def _check_batch(low: Lowering, cell: Cell, news: Sequence[Any], out: Any) -> No
 
 
 def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, list[Any], Any]:
-    recorder = Recorder()
+    recorder, values = Recorder(), plain_values(cell)
     generator = torch.Generator().manual_seed(batch)
 
     def made(spec: InputSpec, kind: str, name: str) -> TraceTensor:
@@ -81,10 +81,29 @@ def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, lis
     for s in cell.states:
         arguments += [made(InputSpec(s.shape, signature.dtype), "read", f"{s.name}@{d}") for d in s.delays]
     arguments += [made(spec, "q", f"q{i}") for i, spec in enumerate(signature.constants)]
-    with _swapped(cell, recorder):
+    with swapped(cell, lambda value, name: recorder.leaf(values[name], "p", name)):
+        before = numbers(cell)
         news, out = cell.split_result(cell.step(*arguments))
+        _check_unchanged(before, numbers(cell), cell)
         noted = [recorder.current(v) if isinstance(v, TraceTensor) else recorder.constant(v) for v in (*news, out)]
     return recorder, noted[:-1], noted[-1]
+
+
+def numbers(cell: nn.Module) -> dict[str, Any]:
+    """The plain attributes of a cell and its parts: what a step's Python reads."""
+    return {
+        f"{prefix}.{key}" if prefix else key: value
+        for prefix, module in cell.named_modules()
+        for key, value in module.__dict__.items()
+        if isinstance(value, (int, float, str, tuple, type(None)))
+    }
+
+
+def _check_unchanged(before: dict[str, Any], after: dict[str, Any], cell: Cell) -> None:
+    for name, value in after.items():
+        if name not in before or before[name] is not value and before[name] != value:
+            raise CannotTrace(f"{type(cell).__name__}.step changes self.{name}; what changes over time must be a "
+                              "declared state")
 
 
 def sample(spec: InputSpec, batch: int, device: torch.device, generator: torch.Generator) -> Tensor:
@@ -95,24 +114,19 @@ def sample(spec: InputSpec, batch: int, device: torch.device, generator: torch.G
 
 
 @contextmanager
-def _swapped(cell: nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Every parameter and buffer of the cell replaced by a traced one; tied ones by the same.
+def swapped(cell: nn.Module, replace: Callable[[Tensor, str], Tensor]) -> Iterator[None]:
+    """Every parameter and buffer of the cell replaced; tied ones by the same.
 
     The modules' dictionaries are changed and put back as they were, so that whatever a hook or a parametrisation
     stores meanwhile does not stay.
     """
-    leaves: dict[int, TraceTensor] = {}
     before = [(m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in cell.modules()]
+    made: dict[int, Tensor] = {}
     try:
-        for prefix, module in cell.named_modules():
-            for table in (module._parameters, module._buffers):
-                for name, value in table.items():
-                    if value is None:
-                        continue
-                    if id(value) not in leaves:
-                        full = f"{prefix}.{name}" if prefix else name
-                        leaves[id(value)] = recorder.leaf(_plain(value), "p", full)
-                    table[name] = leaves[id(value)]
+        for table, key, name, value in tensors_of(cell):
+            if id(value) not in made:
+                made[id(value)] = replace(value, name)
+            table[key] = made[id(value)]
         yield
     finally:
         for module, attributes, parameters, buffers in before:
@@ -123,21 +137,36 @@ def _swapped(cell: nn.Module, recorder: Recorder) -> Iterator[None]:
                 table.update(old)
 
 
+def tensors_of(cell: nn.Module) -> list[tuple[dict[str, Any], str, str, Tensor]]:
+    """The places of all parameters and buffers: the table, the key in it, the full name, the tensor."""
+    return [
+        (table, key, f"{prefix}.{key}" if prefix else key, value)
+        for prefix, module in cell.named_modules()
+        for table in (module._parameters, module._buffers)
+        for key, value in list(table.items())
+        if value is not None
+    ]
+
+
+def plain_values(cell: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers by name, tied ones under their first; inside torch.func or a compiler,
+    made-up values of the same shapes."""
+    first: dict[int, str] = {}
+    for _, _, name, value in tensors_of(cell):
+        first.setdefault(id(value), name)
+    return {name: _plain(value).clone() for _, _, name, value in tensors_of(cell) if first[id(value)] == name}
+
+
 def _plain(value: Tensor) -> Tensor:
-    """The values of a parameter; inside torch.func or a compiler, made-up ones of the same shape."""
-    if type(value) not in (Tensor, nn.Parameter, nn.Buffer) or _transformed(value):
+    if type(value) not in (Tensor, nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value):
         generator = torch.Generator().manual_seed(0)
-        made = 0.1 * torch.randn(tuple(value.shape), generator=generator)
+        made = 0.1 * torch.randn(tuple(int(n) for n in value.shape), generator=generator)
         return made.to(value.dtype)
-    return value.detach().clone() if not isinstance(value, nn.Parameter) else value.detach()
-
-
-def _transformed(value: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return value.detach()
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Nothing from outside reaches the trace (autocast, no_grad, torch.func, a compiler), and it leaves the random
     numbers of the user as they were."""
     with ExitStack() as stack:

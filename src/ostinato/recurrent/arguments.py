@@ -1,0 +1,145 @@
+"""What a call of :class:`Recurrent` is given: checked, in one layout, or refused with what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ostinato.cell import Cell
+
+Tensors = Tensor | Sequence[Tensor]
+Lengths = Tensor | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """One call, time first."""
+
+    inputs: list[Tensor]  # [T, B, ...] each
+    constants: list[Tensor]  # [B, ...] each
+    initial: list[Tensor]  # [D, B, ...] each, oldest first
+    live: Tensor | None  # bool [T, B]
+    reset: Tensor | None  # bool [T, B]
+    dtype: torch.dtype
+
+    @property
+    def steps(self) -> int:
+        return self.inputs[0].shape[0]
+
+    @property
+    def batch(self) -> int:
+        return self.inputs[0].shape[1]
+
+
+def listed(value: Tensors) -> list[Tensor]:
+    """One tensor or several, as a list."""
+    return [value] if isinstance(value, Tensor) else list(value)
+
+
+def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
+          reset: Tensor | None, constants: Tensors, batch_first: bool) -> Arguments:
+    """Check a call and lay it out.
+
+    Raises:
+        ValueError, TypeError: naming the argument, what was expected and what came.
+    """
+    layout = "[B, T, ...]" if batch_first else "[T, B, ...]"
+    xs = listed(x)
+    for i, value in enumerate(xs):
+        name = "x" if len(xs) == 1 else f"x[{i}]"
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor {layout}, got a {type(value).__name__}")
+        if value.dim() < 2:
+            raise ValueError(f"{name} must be {layout}, got the shape {list(value.shape)}")
+        if value.shape[:2] != xs[0].shape[:2]:
+            raise ValueError(f"all inputs must agree in batch and time: x[0] is {list(xs[0].shape)}, {name} is "
+                             f"{list(value.shape)}")
+    if not xs:
+        raise ValueError("a cell needs at least one input, got none")
+    dtype = cell_dtype(cell, xs)
+    inputs = [_widened(v.transpose(0, 1) if batch_first else v, dtype, "x") for v in xs]
+    steps, batch = inputs[0].shape[:2]
+    if steps == 0:
+        raise ValueError(f"x has no time steps: {layout} is {list(xs[0].shape)}")
+    if lengths is not None and mask is not None:
+        raise ValueError("give lengths or a mask, not both")
+    live = _from_lengths(lengths, steps, batch, inputs[0].device) if lengths is not None else (
+        _flags(mask, "mask", steps, batch, batch_first, inputs[0].device))
+    given = [_widened(c, dtype, "constants") for c in listed(constants)]
+    for c in given:
+        if c.dim() < 1 or c.shape[0] != batch:
+            raise ValueError(f"per-sequence constants must be [B, ...] with B={batch}, got {list(c.shape)}")
+    starts = start_values(cell, initial, batch, dtype, inputs[0].device)
+    flags = _flags(reset, "reset", steps, batch, batch_first, inputs[0].device)
+    if live is not None:
+        inputs = [v.masked_fill(~live.reshape(*live.shape, *[1] * (v.dim() - 2)), 0) for v in inputs]
+    return Arguments(inputs, given, starts, live, flags, dtype)
+
+
+def cell_dtype(cell: Cell, xs: Sequence[Tensor] = ()) -> torch.dtype:
+    """The float dtype that a cell runs in: that of its parameters, or of its input where it has none."""
+    tensors = (*cell.parameters(), *cell.buffers(), *xs)
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+
+
+def _widened(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """A float input in the cell's dtype; a narrower one is widened, a wider one refused."""
+    if not value.is_floating_point() or value.dtype == dtype:
+        return value
+    if value.dtype.itemsize >= dtype.itemsize and not torch.is_autocast_enabled(value.device.type):
+        raise TypeError(f"{name} is {value.dtype}, the cell's parameters are {dtype}: convert one of them "
+                        f"(x.to({dtype}) or cell.to({value.dtype}))")
+    return value.to(dtype)
+
+
+def _from_lengths(lengths: Lengths, steps: int, batch: int, device: torch.device) -> Tensor:
+    given = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths)
+    if given.is_floating_point() or given.dtype == torch.bool:
+        raise TypeError(f"lengths must be whole numbers, got {given.dtype}")
+    if tuple(given.shape) != (batch,):
+        raise ValueError(f"lengths must be one number a sequence, [{batch}], got the shape {list(given.shape)}")
+    if given.device.type == "cpu" and _readable(given) and batch:
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high > steps:
+            at = int((given.lt(0) | given.gt(steps)).nonzero()[0])
+            raise ValueError(f"lengths must lie between 0 and T={steps}, sequence {at} has {int(given[at])}")
+    return torch.arange(steps, device=device).unsqueeze(1) < given.to(device).unsqueeze(0)  # [T, B]
+
+
+def _readable(value: Tensor) -> bool:
+    """Whether the numbers can be looked at: not inside a compiler or torch.func."""
+    return type(value) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+
+
+def _flags(value: Tensor | None, name: str, steps: int, batch: int, batch_first: bool,
+           device: torch.device) -> Tensor | None:
+    if value is None:
+        return None
+    wanted = [batch, steps] if batch_first else [steps, batch]
+    if not isinstance(value, Tensor) or value.dtype != torch.bool:
+        found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a bool tensor {wanted}, got {found}")
+    if list(value.shape) != wanted:
+        raise ValueError(f"{name} must be {'[B, T]' if batch_first else '[T, B]'} = {wanted}, got {list(value.shape)}")
+    return (value.transpose(0, 1) if batch_first else value).to(device)
+
+
+def start_values(cell: Cell, initial: Tensors | None, batch: int, dtype: torch.dtype,
+                 device: torch.device) -> list[Tensor]:
+    """The states before the first step, each ``[D, B, ...]`` with its D past values, oldest first."""
+    if initial is None:
+        return [torch.full((s.depth, batch, *s.shape), s.initial, dtype=dtype, device=device) for s in cell.states]
+    values, names = listed(initial), [s.name for s in cell.states]
+    if len(values) != len(names):
+        raise ValueError(f"initial must hold {len(names)} states ({', '.join(names)}), got {len(values)}")
+    out = []
+    for s, value in zip(cell.states, values, strict=True):
+        wanted = s.initial_shape(batch)
+        if tuple(value.shape) != wanted:
+            raise ValueError(f"the initial state {s.name!r} must be {list(wanted)}, got {list(value.shape)}")
+        value = _widened(value, dtype, f"the initial state {s.name!r}")
+        out.append(value.transpose(0, 1) if s.depth > 1 else value.unsqueeze(0))
+    return out

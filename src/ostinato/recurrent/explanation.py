@@ -1,0 +1,66 @@
+"""What runs, and why: the answer of ``explain()``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ostinato.cell import Cell
+from ostinato.engines.choice import chosen, wanted
+from ostinato.program import CannotTrace, Linearity, linearity
+from ostinato.program.saving import bytes_saved
+
+if TYPE_CHECKING:
+    from ostinato.recurrent.programs import Programs
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Printed, it reads as text; its fields are for programs."""
+
+    cell: str
+    engine: str
+    reason: str
+    traced: bool
+    bytes_saved: int | None = None
+    """Per step and sequence, between forward and backward; floats counted as float32."""
+    products: int | None = None
+    """Matrix products in the loop, per step."""
+    parts: dict[str, int] = field(default_factory=dict)
+    """How many operations each part of the program has."""
+    linear: dict[str, Linearity] = field(default_factory=dict)
+    """For each state, whether it is linear in its own past."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.cell} runs on the {self.engine} engine: {self.reason}"]
+        if self.traced:
+            counts = ", ".join(f"{n} {PARTS[part]}" for part, n in self.parts.items() if n)
+            lines.append(f"operations: {counts}")
+            lines.append(f"per step: {self.products} matrix product(s) in the loop, {self.bytes_saved} bytes saved per "
+                         "sequence for the backward pass")
+            for name, found in self.linear.items():
+                lines.append(f"state {name}: " + ("linear in its past, a parallel scan could compute it"
+                                                  if found.linear else f"not linear in its past: {found.reason}"))
+        return "\n".join(lines)
+
+
+PARTS = {"P": "on parameters, once", "Q": "on constants, once a sequence", "X": "on inputs, all steps at once",
+         "S": "in the loop", "Y": "after the loop, all steps at once"}
+
+
+def explain(cell: Cell, programs: Programs) -> Explanation:
+    """The explanation of a cell's latest program."""
+    if programs.last is None:
+        raise ValueError("nothing to explain yet: call the module, or give explain() an input")
+    name, program = type(cell).__name__, programs.found[programs.last]
+    if isinstance(program, CannotTrace):
+        return Explanation(name, "reference", f"step by step in Python, since the step cannot be traced: {program}",
+                           False)
+    plan = programs.plan(program, False, False, False)
+    assert plan.loop is not None
+    reason = "asked for by name" if wanted() else "the only engine there is" if chosen() == "reference" else "preferred"
+    leaves = ("p", "q", "x", "const", "read", "noise")
+    counts = Counter(part for n, part in zip(plan.program.nodes, plan.program.parts, strict=True) if n.op not in leaves)
+    return Explanation(name, chosen(), reason, True, bytes_saved(plan.loop.loop, plan.loop.saved),
+                       plan.loop.loop.products, {part: counts[part] for part in PARTS}, linearity(program))

@@ -1,0 +1,207 @@
+"""Recurrent: the module that repeats a cell over a batch of sequences."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.cell import Cell
+from ostinato.engines import compiled
+from ostinato.recurrent.arguments import Arguments, Lengths, Tensors, cell_dtype, check, listed, start_values
+from ostinato.recurrent.explanation import Explanation, explain
+from ostinato.recurrent.programs import Programs, signature_of
+from ostinato.recurrent.streaming import Stream
+
+
+class Recurrent(nn.Module):
+    """Repeat a cell over the time steps of a batch of sequences: ``h[t] = f(h[t-1], x[t]; theta)``, t = 1 .. T.
+
+    The cell's step is traced once into a program; T and B never matter to it.
+
+    Args:
+        cell: the step and its parameters.
+        batch_first: inputs and outputs are ``[B, T, ...]`` (the default) or, if false, ``[T, B, ...]``.
+        reverse: run from the last time step to the first; outputs stay at their time step.
+        save: what is kept for the backward pass. None: the fewest bytes that spare every matrix product.
+            ``"recompute"``: the fewest bytes at all. A number: at most so many bytes per step and sequence (floats
+            counted as float32).
+
+    Raises:
+        TypeError: when ``cell`` is not a :class:`ostinato.Cell`.
+
+    >>> from ostinato import Recurrent, cells
+    >>> rnn = Recurrent(cells.GRU(3, 5))
+    >>> outputs, (h,) = rnn(torch.zeros(2, 7, 3), lengths=[7, 4])
+    >>> outputs.shape, h.shape
+    (torch.Size([2, 7, 5]), torch.Size([2, 5]))
+    """
+
+    _handles: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
+    _numbers = itertools.count()
+
+    def __init__(self, cell: Cell, *, batch_first: bool = True, reverse: bool = False,
+                 save: int | str | None = None) -> None:
+        super().__init__()
+        if not isinstance(cell, Cell):
+            raise TypeError(f"Recurrent repeats an ostinato.Cell, got a {type(cell).__name__}")
+        self.cell = cell
+        self.batch_first = batch_first
+        self.reverse = reverse
+        self.save_policy = save
+        self._programs = Programs(save)
+        self._register_handle()
+
+    def _register_handle(self) -> None:
+        """A number by which a compiled graph finds this module."""
+        self._handle = next(self._numbers)
+        self._handles[self._handle] = self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._register_handle()
+
+    @property
+    def traces(self) -> int:
+        """How many times the cell's step was traced: once for each kind of input and mode, never for another T or B."""
+        return self._programs.traces
+
+    def forward(
+        self,
+        x: Tensors,
+        initial: Tensors | None = None,
+        lengths: Lengths | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
+        *,
+        constants: Tensors = (),
+        return_all_states: bool = False,
+    ) -> tuple[Any, ...]:
+        """Run the cell over all time steps.
+
+        Args:
+            x: one input or several, each ``[B, T, ...]`` (``[T, B, ...]`` without ``batch_first``). Floats narrower
+                than the cell's parameters are widened; integers are passed as they are.
+            initial: the states before the first step, in the order declared: ``[B, *shape]`` each, or
+                ``[B, D, *shape]``, oldest first, for a state with a longest delay D > 1. Default: the declared values.
+            lengths: how many steps of each sequence count, ``[B]``, from 0 to T, on any device; the rest is padding.
+            mask: bool ``[B, T]`` (``[T, B]``); steps where it is false are padding, anywhere in a sequence.
+            reset: bool ``[B, T]`` (``[T, B]``); a sequence starts anew (from the declared initial values) at a step
+                where it is true.
+            constants: one tensor or several, ``[B, ...]`` each, that stay the same at every step.
+            return_all_states: also return every state at every step.
+
+        Returns:
+            ``(outputs, final states)``, or ``(outputs, final states, all states)``: outputs ``[B, T, ...]``, zero at
+            padding; final states as ``initial``, each at its sequence's own end; all states by name,
+            ``[B, T, *shape]``, zero at padding. A padded step changes no state, and no gradient flows into padding.
+
+        Raises:
+            ValueError, TypeError: naming the argument, what was expected and what came.
+            FallbackError: under :func:`ostinato.strict`, when the step cannot be traced.
+        """
+        if torch.compiler.is_compiling():
+            return self._compiled(x, initial, lengths, mask, reset, constants, return_all_states)
+        return self._call(x, initial, lengths, mask, reset, constants, return_all_states)
+
+    def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
+              reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
+        kind = listed(x)[0].device.type if listed(x) else "cpu"
+        if torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x)]
+                return self._call(wide, initial, lengths, mask, reset, constants, all_states)
+        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first)
+        outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
+        ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
+        result = (self._given_out(outputs, given), ends)
+        if not all_states:
+            return result
+        return (*result, {name: self._given_out(v, given) for name, v in values.items()})
+
+    def _given_out(self, value: Tensor, given: Arguments) -> Tensor:
+        """``[T, B, ...]`` in the caller's layout, zero at padding."""
+        if given.live is not None:
+            value = value.masked_fill(~given.live.reshape(*given.live.shape, *[1] * (value.dim() - 2)), 0)
+        return value.transpose(0, 1) if self.batch_first else value
+
+    def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
+                  reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
+        """The same call as one operation of a compiled graph."""
+        if lengths is not None and not isinstance(lengths, Tensor):
+            lengths = torch.tensor(lengths)
+        tensors = [*self.cell.parameters(), *self.cell.buffers()]
+        outs = compiled.recurrent(self._handle, listed(x), [] if initial is None else listed(initial), lengths, mask,
+                                  reset, listed(constants), tensors, all_states)
+        states = self.cell.states
+        result = (outs[0], tuple(outs[1 : 1 + len(states)]))
+        if not all_states:
+            return result
+        return (*result, dict(zip([s.name for s in states], outs[1 + len(states) :], strict=True)))
+
+    def step(self, x: Tensors, states: Tensors | None = None, *,
+             constants: Tensors = ()) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One time step, for streaming.
+
+        Args:
+            x: one input or several, ``[B, ...]`` each.
+            states: as returned by the last step or as ``initial``; default: the declared initial values.
+
+        Returns:
+            ``(output [B, ...], next states)``.
+        """
+        time = 1 if self.batch_first else 0
+        outputs, ends = self([v.unsqueeze(time) for v in listed(x)], states, constants=constants)
+        return outputs.squeeze(time), ends
+
+    def stream(self, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stream:
+        """A stream that takes chunks of any size and carries the states from one to the next.
+
+        Raises:
+            ValueError: when this module runs in reverse, which needs the whole sequence.
+        """
+        return Stream(self, initial, constants)
+
+    def explain(self, x: Tensors | None = None, *, constants: Tensors = ()) -> Explanation:
+        """Which engine runs and why, bytes saved and matrix products per step.
+
+        Args:
+            x: inputs as for a call; default: like those of the latest call.
+
+        Raises:
+            ValueError: without ``x`` before the first call.
+        """
+        if x is not None:
+            given = check(self.cell, x, None, None, None, None, constants, self.batch_first)
+            self._programs.program(self.cell, signature_of(given))
+        return explain(self.cell, self._programs)
+
+    def initial_states(self, batch: int) -> tuple[Tensor, ...]:
+        """The declared initial states for a batch, as ``initial`` takes them."""
+        dtype = cell_dtype(self.cell)
+        device = next(iter(self.cell.parameters()), torch.empty(0)).device
+        starts = start_values(self.cell, None, batch, dtype, device)
+        return tuple(v.transpose(0, 1) if s.depth > 1 else v[0]
+                     for s, v in zip(self.cell.states, starts, strict=True))
+
+    def extra_repr(self) -> str:
+        shown = {"batch_first": (self.batch_first, True), "reverse": (self.reverse, False),
+                 "save": (self.save_policy, None)}
+        return ", ".join(f"{name}={value}" for name, (value, default) in shown.items() if value != default)
+
+
+def _run_compiled(handle: int, x: list[Tensor], initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None,
+                  reset: Tensor | None, constants: list[Tensor], parameters: list[Tensor],
+                  all_states: bool) -> list[Tensor]:
+    """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
+    module = Recurrent._handles[handle]
+    names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]
+    with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True))):
+        outs = module._call(x, initial or None, lengths, mask, reset, constants, all_states)
+    return [outs[0], *outs[1], *(outs[2].values() if all_states else ())]
+
+
+compiled.define_recurrent(_run_compiled)

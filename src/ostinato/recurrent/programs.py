@@ -1,0 +1,161 @@
+"""The programs of one cell: traced when first needed, kept, and traced again only when the cell itself changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.cell import Cell
+from ostinato.engines import eager
+from ostinato.engines.choice import FallbackError, is_strict
+from ostinato.engines.plan import Plan
+from ostinato.program import CannotTrace, Program, Signature, trace
+from ostinato.program.evaluate import Run
+from ostinato.program.loaded import ProgramCell, input_spec
+from ostinato.program.loop_features import LIVE, RESET, register, with_features
+from ostinato.program.probe import probe
+from ostinato.program.trace import tensors_of
+from ostinato.recurrent.arguments import Arguments
+
+Outcome = tuple[Tensor, dict[str, Tensor], list[Tensor]]
+"""Outputs [T, B, ...], the states' sequences [T, B, ...] by name, and their last D values [D, B, ...]."""
+
+
+@dataclass
+class Programs:
+    """What is known of a cell so far. A copy or a pickle of it is empty: it fills itself again."""
+
+    save: int | str | None = None
+    traces: int = 0
+    """How many times a step was traced."""
+    last: tuple | None = None
+    """The key of the latest call."""
+    found: dict[tuple, Program | CannotTrace] = field(default_factory=dict)
+    plans: dict[tuple, Plan] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict) -> Programs:
+        return Programs(self.save)
+
+    def __reduce__(self) -> tuple:
+        return Programs, (self.save,)
+
+    def program(self, cell: Cell, signature: Signature) -> Program | CannotTrace:
+        """The program of a cell for a signature, or why there is none."""
+        key = self.last = (signature, fingerprint(cell))
+        if key not in self.found:
+            self.found = {k: v for k, v in self.found.items() if k[1] == key[1] or k[1][0] != key[1][0]}
+            try:
+                self.found[key] = self._made(cell, signature)
+            except CannotTrace as refusal:
+                self.found[key] = refusal.with_traceback(None)
+        return self.found[key]
+
+    def _made(self, cell: Cell, signature: Signature) -> Program:
+        if isinstance(cell, ProgramCell):
+            return cell.program_for(signature)
+        self.traces += 1
+        program = trace(cell, signature)
+        plan = Plan(program)
+
+        def by_program(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
+            run = Run(torch.float64, signature.device, tuple(xs[0].shape[:2]))
+            given = _inputs(xs, constants) | named
+            outs, finals = plan.run(given, starts, run, False)
+            return [*(_full(v, run, cell, k) for k, v in outs.items()), *finals]
+
+        def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
+            outputs, values, finals = eager.run(cell, xs, constants, starts)
+            return [outputs, *values, *finals]
+
+        probe(cell, program, signature, by_program, by_step)
+        return program
+
+    def plan(self, program: Program, live: bool, reset: bool, all_states: bool) -> Plan:
+        """The plan that runs a program with these features of the loop."""
+        assert self.last is not None
+        key = (self.last, live, reset, all_states)
+        if key not in self.plans:
+            self.plans = {k: v for k, v in self.plans.items() if k[0] in self.found}
+            self.plans[key] = Plan(with_features(program, live, reset, all_states), self.save)
+        return self.plans[key]
+
+    def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
+        """Repeat the cell: by its program, or step by step where it has none.
+
+        Raises:
+            FallbackError: under ``strict()``, when the step cannot be traced.
+        """
+        signature = signature_of(given)
+        program = self.program(cell, signature)
+        if isinstance(program, CannotTrace):
+            if is_strict():
+                raise FallbackError(f"{type(cell).__name__} would run step by step: {program}") from program
+            outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
+                                                given.reset, reverse)
+            return outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals
+        return self._by_program(cell, program, given, reverse, all_states)
+
+    def _by_program(self, cell: Cell, program: Program, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
+        live, reset = given.live is not None, given.reset is not None
+        plan = self.plan(program, live, reset, all_states)
+        run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch))
+        values = _inputs(given.inputs, given.constants)
+        for name, flags in ((LIVE, given.live), (RESET, given.reset)):
+            if flags is not None:
+                values[name] = flags
+        wanted = plan.program.inputs
+        values |= {name: value for _, _, name, value in tensors_of(cell) if name in wanted}
+        values |= {name: _placed(value, run) for name, value in plan.program.tensors.items()}
+        initial = given.initial
+        if live or reset:
+            initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
+                       for v in initial for d in range(1, v.shape[0] + 1)]
+        outs, finals = plan.run(values, initial, run, reverse)
+        if live or reset:
+            by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
+            finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in cell.states]
+        full = {name: _full(value, run, cell, name) for name, value in outs.items()}
+        states = {s.name: full[f"state.{s.name}"] for s in cell.states if f"state.{s.name}" in full}
+        return full["output"], states, finals
+
+
+def _inputs(xs: list[Tensor], constants: list[Tensor]) -> dict[str, Tensor]:
+    return {**{f"x{i}": v for i, v in enumerate(xs)}, **{f"q{i}": v for i, v in enumerate(constants)}}
+
+
+def _placed(value: Tensor, run: Run) -> Tensor:
+    """A constant of the program where the run is."""
+    return value.to(run.device, run.dtype if value.is_floating_point() else value.dtype)
+
+
+def _full(value: Tensor, run: Run, cell: Cell, name: str) -> Tensor:
+    """An emit with T and B, also where it depends on neither."""
+    states = {f"state.{s.name}": len(s.shape) for s in cell.states}
+    missing = 2 - (value.dim() - states[name]) if name in states else 0
+    if name not in states and tuple(value.shape[:2]) != run.lead:
+        return value.expand((*run.lead, *value.shape))
+    return value.expand((*run.lead, *value.shape[value.dim() - states[name] :])) if missing else value
+
+
+def signature_of(given: Arguments) -> Signature:
+    """What a call's program depends on."""
+    return Signature(tuple(input_spec(x, 2) for x in given.inputs), tuple(input_spec(c, 1) for c in given.constants),
+                     given.dtype, given.inputs[0].device)
+
+
+def fingerprint(cell: Cell) -> tuple:
+    """What a step's Python may read besides its arguments: modes, numbers, and the identity of plain tensors.
+
+    A change of these makes a new program; a change of parameters does not.
+    """
+    return tuple(
+        (module.training, *[
+            (key, id(value), value._version) if isinstance(value, Tensor) else (key, value)
+            for key, value in module.__dict__.items()
+            if isinstance(value, (int, float, str, Tensor)) and key != "training"
+        ])
+        for module in cell.modules()
+    )
