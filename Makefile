@@ -24,8 +24,9 @@ help: ## list the targets
 demo: $(READY)-run ## train, evaluate and use a small language model (about a minute)
 	@$(BIN) -m ostinato demo $(ARGS)
 
+# One thread: the tests' tensors are small, and two that share a core with another program wait for each other.
 test: $(READY)-test ## run the tests; ARGS="-k house" chooses some
-	@$(BIN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m pytest $(ARGS)
 
 lint: ruff types ## ruff, then pyright
 
@@ -33,7 +34,7 @@ ruff: $(READY)-lint ## style
 	@$(BIN) -m ruff check $(ARGS)
 
 types: $(READY)-lint ## types, over the tests too
-	@$(BIN) -m pyright $(ARGS)
+	@$(BIN) -m pyright --pythonpath $(BIN) $(ARGS)
 
 docs: $(READY)-docs ## build the documentation in build/docs; a warning is an error
 	@$(BIN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs $(ARGS)

@@ -57,11 +57,9 @@ def train_step(module: nn.Module, x: Tensor) -> list[Tensor]:
 def check_same(ours: nn.Module, rival: nn.Module, x: Tensor) -> None:
     """Raise unless ours and the rival, given our parameters, agree on output and input gradient."""
     own = dict(ours.named_parameters())
-    with torch.no_grad():
-        rival.weight_ih_l0.copy_(own["cell.W.weight"])
-        rival.weight_hh_l0.copy_(own["cell.U.weight"])
-        rival.bias_ih_l0.copy_(own["cell.W.bias"])
-        rival.bias_hh_l0.zero_()
+    names = {"weight_ih_l0": "cell.W.weight", "weight_hh_l0": "cell.U.weight", "bias_ih_l0": "cell.W.bias"}
+    given = {theirs: own[mine] for theirs, mine in names.items()}
+    rival.load_state_dict(given | {"bias_hh_l0": torch.zeros_like(own["cell.W.bias"])})
     for mine, theirs in zip(train_step(ours, x)[:2], train_step(rival, x)[:2], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
