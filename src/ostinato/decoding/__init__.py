@@ -1,1 +1,1 @@
-
+"""Numbers to answers."""

@@ -1,1 +1,1 @@
-
+"""The world to numbers."""

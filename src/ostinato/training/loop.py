@@ -1,0 +1,185 @@
+"""The one training loop, on Lightning Fabric: any task, held-out validation, early stopping, checkpoints.
+
+A run that is killed and resumed gives the numbers of one that was not, bit for bit: a batch is a function of its epoch
+and its place, a learning rate of its step, and everything else that lasts is in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ostinato.errors import InputError
+from ostinato.training import checkpoint
+from ostinato.training.checkpoint import Carried, Progress
+from ostinato.training.interrupt import Interrupted, Interrupts
+from ostinato.training.log import Log
+from ostinato.training.options import TrainingOptions
+from ostinato.training.run import RunFolder
+from ostinato.training.schedule import learning_rate, make_optimizer
+
+LOG_STEPS = 10
+Reporter = Callable[[str, Mapping[str, Any]], None]
+"""Told what happens: "begin", "step", "epoch" or "end", and its numbers."""
+
+
+class Task(Protocol):
+    """What the loop has to know of a task."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def batches(self) -> int:
+        """Batches in one epoch."""
+        ...
+
+    def start(self) -> Carried:
+        """What the first batch of an epoch is given from before."""
+        ...
+
+    def loss(self, model: Any, epoch: int, batch: int, carried: Carried) -> tuple[Tensor, Carried]:
+        """The mean loss of one batch, and what the next one is given, detached."""
+        ...
+
+    def validate(self) -> Mapping[str, float]:
+        """Measures on held-out data; the one named ``loss`` decides which weights are best."""
+        ...
+
+    def save(self) -> None:
+        """Keep the present weights as the best."""
+        ...
+
+
+class Trainer:
+    """Train a task in a run folder, from its checkpoint where there is one."""
+
+    def __init__(self, task: Task, options: TrainingOptions, run: RunFolder, report: Reporter | None = None) -> None:
+        self.task, self.options, self.run = task, options, run
+        self._report = report or (lambda event, values: None)
+        self._fabric = Fabric(accelerator="cpu", devices=1)
+        self._progress = Progress()
+        self._carried: Carried = ()
+        optimizer = make_optimizer(task.model, options)
+        if run.checkpoint.exists():
+            self._progress, self._carried = checkpoint.load(run.checkpoint, task.model, optimizer)
+        self._model, self._optimizer = self._fabric.setup(task.model, optimizer)
+        self._bare_optimizer: Optimizer = optimizer
+        self._saved_at = time.monotonic()
+
+    def fit(self) -> Progress:
+        """Train to the last epoch, or until validation has been worse for ``patience`` epochs.
+
+        Raises:
+            Interrupted: by Ctrl-C or SIGTERM, after writing a checkpoint.
+            InputError: the loss or the gradient is not finite, or the disk is full.
+        """
+        self._log = Log(self.run, self._progress.metrics_size, self._progress.step)
+        self._report("begin", {"step": self._progress.step, "total": self.task.batches * self.options.epochs})
+        try:
+            with Interrupts() as interrupts:
+                while not self._done():
+                    self._epoch(interrupts)
+        finally:
+            self._report("end", {})
+            self._log.close()
+        return self._progress
+
+    def _done(self) -> bool:
+        p, patience = self._progress, self.options.patience
+        return p.epoch >= self.options.epochs or bool(patience and p.worse_epochs >= patience)
+
+    def _epoch(self, interrupts: Interrupts) -> None:
+        p, total = self._progress, self.task.batches
+        started = time.monotonic()
+        self._model.train()
+        if p.batch == 0:
+            self._carried, p.loss_sum = self.task.start(), 0.0
+        while p.batch < total:
+            self._step(total)
+            if interrupts.asked:
+                self._stop(interrupts)
+            if self._checkpoint_due():
+                self._save()
+        try:
+            with interrupts.at_once():
+                self._model.eval()
+                measures = dict(self.task.validate())
+        except KeyboardInterrupt:
+            self._stop(interrupts)
+        self._end_epoch(measures, time.monotonic() - started)
+
+    def _step(self, total: int) -> None:
+        p = self._progress
+        rate = learning_rate(self.options, p.step, total * self.options.epochs) * p.rate_factor
+        for group in self._bare_optimizer.param_groups:
+            group["lr"] = rate
+        loss, self._carried = self.task.loss(self._model, p.epoch, p.batch, self._carried)
+        value = loss.item()
+        self._check_finite("loss", value, rate)
+        self._optimizer.zero_grad()
+        self._fabric.backward(loss)
+        limit = self.options.clip or math.inf  # an infinite limit measures the norm and scales by one
+        norm = self._clip(limit)
+        self._check_finite("gradient", norm, rate)
+        self._optimizer.step()
+        p.batch, p.step, p.loss_sum = p.batch + 1, p.step + 1, p.loss_sum + value
+        if p.step % LOG_STEPS == 0:
+            values = {"train/loss": value, "train/gradient_norm": norm, "train/learning_rate": rate}
+            self._log.write(p.step, {"epoch": p.epoch + 1, **values})
+        self._report("step", {"step": p.step, "loss": value, "learning_rate": rate})
+
+    def _clip(self, limit: float) -> float:
+        """Scale the gradient down to a norm of ``limit``; returns the norm it had."""
+        found = self._fabric.clip_gradients(self._model, self._optimizer, max_norm=limit, error_if_nonfinite=False)
+        assert found is not None
+        return found.item()
+
+    def _check_finite(self, what: str, value: float, rate: float) -> None:
+        if not math.isfinite(value):
+            step = self._progress.step + 1
+            raise InputError(
+                f"the {what} is {value} at step {step} (learning rate {rate:.3g}): the training diverged; "
+                "try a lower --learning-rate, or a --clip of 1 or less"
+            )
+
+    def _end_epoch(self, measures: dict[str, float], seconds: float) -> None:
+        p, loss = self._progress, measures["loss"]
+        self._check_finite("held-out loss", loss, self._bare_optimizer.param_groups[0]["lr"])
+        better = p.best is None or loss < p.best
+        p.epoch += 1
+        values = {f"validation/{name}": value for name, value in measures.items()}
+        values = {"epoch": p.epoch, "train/mean_loss": p.loss_sum / p.batch, **values}
+        self._log.write(p.step, {**values, "seconds": round(seconds, 3)})
+        p.batch = 0
+        if better:
+            p.best, p.best_epoch, p.worse_epochs = loss, p.epoch, 0
+            self.task.save()
+        else:
+            p.worse_epochs += 1
+            p.rate_factor *= 0.5 if self.options.schedule == "plateau" else 1.0
+        self._save()
+        self._report("epoch", {**values, "seconds": seconds, "better": better})
+
+    def _checkpoint_due(self) -> bool:
+        every, seconds = self.options.checkpoint_steps, self.options.checkpoint_seconds
+        by_step = bool(every) and self._progress.step % every == 0
+        return by_step or (bool(seconds) and time.monotonic() - self._saved_at >= seconds)
+
+    def _save(self) -> None:
+        p = self._progress
+        p.metrics_size = self._log.sync()
+        checkpoint.save(self.run.checkpoint, p, self._carried, self.task.model, self._bare_optimizer)
+        self._saved_at = time.monotonic()
+
+    def _stop(self, interrupts: Interrupts) -> Any:
+        self._save()
+        raise Interrupted(interrupts.asked, self._progress.step)
