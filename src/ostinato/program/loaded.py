@@ -112,4 +112,4 @@ def _words(specs: Sequence[InputSpec]) -> str:
 def input_spec(value: Tensor, lead: int) -> InputSpec:
     """The spec of a tensor with that many leading dimensions."""
     dtype = value.dtype if value.dtype.is_floating_point or value.dtype == torch.bool else torch.int64
-    return InputSpec(tuple(value.shape[lead:]), dtype)
+    return InputSpec(tuple(int(n) for n in value.shape[lead:]), dtype)

@@ -41,13 +41,13 @@ def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner
         actual = by_program(xs, starts, constants, named)
         wrt = [v for v in (*leaves.values(), *xs, *starts) if v.requires_grad]
         pairs = [("values", actual, expected), ("gradients", _gradients(actual, wrt), _gradients(expected, wrt))]
-    if any(_far(a, e[:, :1]) for a, e in zip(alone, expected, strict=True)):
-        raise CannotTrace(f"{type(cell).__name__}.step mixes the sequences of a batch: a sequence's values depend on "
-                          "the others")
-    for what, a, e in pairs:
-        if any(_far(p, q) for p, q in zip(a, e, strict=True)):
-            raise CannotTrace(f"the {what} of {type(cell).__name__}.step are not those of its operations (.data? a "
-                              "derivative or a state kept outside of torch?)")
+        if any(_far(a, e[:, :1]) for a, e in zip(alone, expected, strict=True)):
+            raise CannotTrace(f"{type(cell).__name__}.step mixes the sequences of a batch: a sequence's values depend on "
+                              "the others")
+        for what, a, e in pairs:
+            if any(_far(p, q) for p, q in zip(a, e, strict=True)):
+                raise CannotTrace(f"the {what} of {type(cell).__name__}.step are not those of its operations (.data? a "
+                                  "derivative or a state kept outside of torch?)")
 
 
 def _samples(cell: Cell, signature: Signature) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

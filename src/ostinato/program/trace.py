@@ -158,7 +158,7 @@ def plain_values(cell: nn.Module) -> dict[str, Tensor]:
 
 
 def _plain(value: Tensor) -> Tensor:
-    if type(value) not in (Tensor, nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value):
+    if type(value) not in (Tensor, nn.Parameter) or value.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(value):
         generator = torch.Generator().manual_seed(0)
         made = 0.1 * torch.randn(tuple(int(n) for n in value.shape), generator=generator)
         return made.to(value.dtype)

@@ -34,6 +34,11 @@ class Arguments:
         return self.inputs[0].shape[1]
 
 
+def autocasting(device: torch.device) -> bool:
+    """Whether autocast is on for a device; some devices (meta) have none."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def listed(value: Tensors) -> list[Tensor]:
     """One tensor or several, as a list."""
     return [value] if isinstance(value, Tensor) else list(value)
@@ -89,7 +94,7 @@ def _widened(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """A float input in the cell's dtype; a narrower one is widened, a wider one refused."""
     if not value.is_floating_point() or value.dtype == dtype:
         return value
-    if value.dtype.itemsize >= dtype.itemsize and not torch.is_autocast_enabled(value.device.type):
+    if value.dtype.itemsize >= dtype.itemsize and not autocasting(value.device):
         raise TypeError(f"{name} is {value.dtype}, the cell's parameters are {dtype}: convert one of them "
                         f"(x.to({dtype}) or cell.to({value.dtype}))")
     return value.to(dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ostinato.cell import Cell
 from ostinato.engines import compiled
-from ostinato.recurrent.arguments import Arguments, Lengths, Tensors, cell_dtype, check, listed, start_values
+from ostinato.recurrent.arguments import Arguments, Lengths, Tensors, autocasting, cell_dtype, check, listed, start_values
 from ostinato.recurrent.explanation import Explanation, explain
 from ostinato.recurrent.programs import Programs, signature_of
 from ostinato.recurrent.streaming import Stream
@@ -109,9 +109,9 @@ class Recurrent(nn.Module):
 
     def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
               reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
-        kind = listed(x)[0].device.type if listed(x) else "cpu"
-        if torch.is_autocast_enabled(kind):
-            with torch.autocast(kind, enabled=False):
+        first = next(iter(listed(x)), None)
+        if isinstance(first, Tensor) and autocasting(first.device):
+            with torch.autocast(first.device.type, enabled=False):
                 wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x)]
                 return self._call(wide, initial, lengths, mask, reset, constants, all_states)
         given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first)

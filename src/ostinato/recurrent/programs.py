@@ -142,8 +142,9 @@ def _full(value: Tensor, run: Run, cell: Cell, name: str) -> Tensor:
 
 def signature_of(given: Arguments) -> Signature:
     """What a call's program depends on."""
+    device = given.inputs[0].device
     return Signature(tuple(input_spec(x, 2) for x in given.inputs), tuple(input_spec(c, 1) for c in given.constants),
-                     given.dtype, given.inputs[0].device)
+                     given.dtype, torch.device("cpu") if device.type == "meta" else device)
 
 
 def fingerprint(cell: Cell) -> tuple:
