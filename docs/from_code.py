@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from types import ModuleType
 
 import ostinato
 from ostinato import cells
@@ -67,16 +68,29 @@ def help_text(*command: str) -> str:
 
 
 def api() -> str:
-    """Every public name of every room that declares some."""
-    return "\n".join(
-        f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :imported-members:\n"
-        "   :show-inheritance:\n```\n"
-        for module in rooms()
-    )
+    """Every public name of every room that declares some, each in the first room that has it."""
+    shown: list[object] = []
+    sections = []
+    for module in rooms():
+        names = [n for n in module.__all__ if callable(getattr(module, n)) and getattr(module, n) not in shown]
+        shown += [getattr(module, n) for n in names]
+        sections.append(API_SECTION.format(module=module.__name__, names=", ".join(names)))
+    return "\n".join(sections)
 
 
-def rooms() -> Iterator[str]:
+API_SECTION = """## {module}
+
+```{{eval-rst}}
+.. automodule:: {module}
+   :members: {names}
+   :imported-members:
+   :show-inheritance:
+```
+"""
+
+
+def rooms() -> Iterator[ModuleType]:
     """The package and those of its modules that declare public names."""
     for name in ["ostinato", *sorted(f"ostinato.{m.name}" for m in pkgutil.iter_modules(ostinato.__path__))]:
-        if not name.endswith("__main__") and getattr(importlib.import_module(name), "__all__", ()):
-            yield name
+        if not name.endswith("__main__") and hasattr(module := importlib.import_module(name), "__all__"):
+            yield module
