@@ -97,7 +97,7 @@ def gradients(results: Sequence[Tensor], leaves: Sequence[Tensor], seed: int = 1
     """The gradients of a random weighted sum of the results."""
     total = sum((r * w).sum() for r, w in zip(results, random_like(results, seed), strict=True))
     assert isinstance(total, Tensor)
-    return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
+    return list(torch.autograd.grad(total, leaves, retain_graph=True, allow_unused=True, materialize_grads=True))
 
 
 def compare(actual: Sequence[Tensor], expected: Sequence[Tensor], leaves: Sequence[Tensor], name: str = "") -> None:

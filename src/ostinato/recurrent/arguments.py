@@ -80,6 +80,7 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     starts = start_values(cell, initial, batch, dtype, inputs[0].device)
     flags = _flags(reset, "reset", steps, batch, batch_first, inputs[0].device)
     if live is not None:
+        flags = None if flags is None else flags & live
         inputs = [v.masked_fill(~live.reshape(*live.shape, *[1] * (v.dim() - 2)), 0) for v in inputs]
     return Arguments(inputs, given, starts, live, flags, dtype)
 

@@ -90,7 +90,7 @@ class Recurrent(nn.Module):
             lengths: how many steps of each sequence count, ``[B]``, from 0 to T, on any device; the rest is padding.
             mask: bool ``[B, T]`` (``[T, B]``); steps where it is false are padding, anywhere in a sequence.
             reset: bool ``[B, T]`` (``[T, B]``); a sequence starts anew (from the declared initial values) at a step
-                where it is true.
+                where it is true and that is not padding.
             constants: one tensor or several, ``[B, ...]`` each, that stay the same at every step.
             return_all_states: also return every state at every step.
 
