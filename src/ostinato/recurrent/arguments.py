@@ -102,7 +102,7 @@ def _widened(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
 
 
 def _from_lengths(lengths: Lengths, steps: int, batch: int, device: torch.device) -> Tensor:
-    given = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths)
+    given = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths if len(lengths) else [0])[: len(lengths)]
     if given.is_floating_point() or given.dtype == torch.bool:
         raise TypeError(f"lengths must be whole numbers, got {given.dtype}")
     if tuple(given.shape) != (batch,):
