@@ -7,6 +7,7 @@ torch's own. What is replaced is how they run: layer by layer and direction by d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,13 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ostinato.layers.repeat import Kind, repeat
+from ostinato.layers.repeat import Kind, prepare, repeat
 
 States = tuple[Tensor, ...]  # (h,) or, for LSTM, (h, c): [layers * directions, B, n] each
 
 
 class DropIn(nn.RNNBase):
     """The forward pass that the three classes share."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for layer, reverse in product(range(min(self.num_layers, 2)), self._directions):  # those above are alike
+            prepare(self._kind(layer, reverse))
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """Run all layers and directions.
@@ -56,7 +62,7 @@ class DropIn(nn.RNNBase):
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """torch.nn's check, without its list of weights: where weights are swapped or parametrized, that is stale."""
         weights, dims = self.weight_ih_l0, 3 if batch_sizes is None else 2
-        if input.dtype != weights.dtype and not torch.is_autocast_enabled(input.device.type):
+        if input.dtype != weights.dtype and not _autocasts(input):
             raise ValueError(
                 f"{self._name}: input dtype ({input.dtype}) does not match weight dtype ({weights.dtype}). "
                 f"Convert input: input.to({weights.dtype}), or convert model: model.to({input.dtype})"
@@ -102,14 +108,22 @@ class DropIn(nn.RNNBase):
             if layer and self.dropout and self.training:
                 x = F.dropout(x, self.dropout)
             outputs = []
-            for reverse in (False, True) if self.bidirectional else (False,):
-                kind = Kind(self.mode, x.shape[-1], self.hidden_size, self.proj_size, self.bias, reverse)
+            for reverse in self._directions:
                 weights = self._weights(f"_l{layer}_reverse" if reverse else f"_l{layer}")
-                output, final = repeat(kind, weights, x, initial[len(finals)], lengths)
+                output, final = repeat(self._kind(layer, reverse), weights, x, initial[len(finals)], lengths)
                 outputs.append(output)  # [T, B, n]
                 finals.append(final)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]  # [T, B, directions * n]
         return x, tuple(torch.stack(s) for s in zip(*finals, strict=True))
+
+    @property
+    def _directions(self) -> tuple[bool, ...]:
+        return (False, True) if self.bidirectional else (False,)
+
+    def _kind(self, layer: int, reverse: bool) -> Kind:
+        below = (self.proj_size or self.hidden_size) * len(self._directions)
+        size = below if layer else self.input_size
+        return Kind(self.mode, size, self.hidden_size, self.proj_size, self.bias, reverse)
 
     def _weights(self, suffix: str) -> dict[str, Tensor]:
         """The weights of one layer and direction, read as attributes: they may be parametrized or swapped."""
@@ -152,9 +166,14 @@ class DropIn(nn.RNNBase):
             states = tuple(torch.zeros(shape, dtype=x.dtype, device=x.device) for shape in shapes)
         self.check_forward_args(x, self._as_hx(states), sizes)
         for state in states:
-            if state.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            if state.dtype != x.dtype and not _autocasts(x):
                 raise RuntimeError(f"{self._name}: Expected hx to have input's dtype {x.dtype}, got {state.dtype}")
         return states
+
+
+def _autocasts(x: Tensor) -> bool:
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # asking for "meta" is an error
 
 
 def _check_pair(hx: Any) -> None:

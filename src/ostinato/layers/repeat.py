@@ -49,6 +49,13 @@ def build(kind: Kind) -> Recurrent:
     return Recurrent(cell, batch_first=False, reverse=kind.reverse)
 
 
+def prepare(kind: Kind) -> None:
+    """Build it before the first call, which ``torch.compile`` may be tracing."""
+    idle = _idle.setdefault(kind, [])
+    if not idle:
+        idle.append(build(kind))
+
+
 def cell_weights(kind: Kind, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torch.nn's ``weight_ih, weight_hh, bias_ih, bias_hh, weight_hr`` under the names that the cell gives them."""
     named = {"W.weight": weights["weight_ih"], "U.weight": weights["weight_hh"]}
