@@ -17,7 +17,7 @@ from ostinato.tasks.generate import GenerateOptions, evaluate, generate
 from ostinato.tasks.generate_run import load_model, numbers, train
 from ostinato.training.run import RunFolder
 
-OPTIONS = GenerateOptions(epochs=4, patience=0, learning_rate=8e-3)
+OPTIONS = GenerateOptions(epochs=3, patience=0, batch=16, bptt=32, learning_rate=6e-3)
 PROMPT = "The "
 
 

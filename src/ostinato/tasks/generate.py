@@ -46,8 +46,8 @@ class GenerateOptions(TrainingOptions):
     tied_embeddings: bool = option(False, "use the embedding as the output matrix too")
     dropout: float = option(0.0, "share of the numbers between layers that training drops", low=0, high=0.95)
     initial_scale: float | None = option(None, "draw all weights from [-scale, scale], not by the cell's rule", low=0)
-    batch: int = option(32, "streams that the text is cut into", low=1)
-    bptt: int = option(64, "steps that the gradient goes back", low=1)
+    batch: int = option(16, "streams that the text is cut into", low=1)
+    bptt: int = option(50, "steps that the gradient goes back", low=1)
     held_out: float = option(0.1, "share of the text, at its end, that validates", low=0.001, high=0.9)
 
 

@@ -76,8 +76,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], data: Any = None) ->
     """Tensors and a JSON value as one safetensors file, with a digest over both."""
     own = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     text = json.dumps(data)
-    metadata = {"data": text, "sha256": _digest(own, text)}
-    write_atomic(path, safetensors.torch.save(own, metadata=metadata))
+    about = json.dumps({"data": data, "sha256": _digest(own, text)})
+    # one entry: the library writes several in any order, and the same content should be the same file
+    write_atomic(path, safetensors.torch.save(own, metadata={"ostinato": about}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -97,10 +98,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
         raise InputError(f"{path} is damaged: {error}") from None
-    text = metadata.get("data", "")
-    if metadata.get("sha256") != _digest(tensors, text):
+    try:
+        about = json.loads(metadata["ostinato"])
+        data, whole = about["data"], about["sha256"] == _digest(tensors, json.dumps(about["data"]))
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise InputError(f"{path} is not a file of ostinato's, or damaged") from None
+    if not whole:
         raise InputError(f"{path} is damaged: its content is not what was written")
-    return tensors, json.loads(text)
+    return tensors, data
 
 
 def digest(text: str) -> str:

@@ -1,0 +1,129 @@
+"""The commands of the language model: train generate, evaluate, predict."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ostinato.cli.options import PATH, as_json, given_options, options_of, print_json
+from ostinato.decoding.sampling import Sampler
+from ostinato.errors import InputError
+from ostinato.features.text import read_text
+from ostinato.tasks import generate_run
+from ostinato.tasks.generate import GenerateOptions, generate
+from ostinato.tasks.generate import evaluate as language_loss
+from ostinato.training.options import from_mapping
+from ostinato.training.run import RunFolder
+
+
+@click.command(name="generate")
+@click.argument("file", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="RUN", help="The folder for the run.")
+@click.option("--valid", type=PATH, metavar="FILE", help="A text that validates, in place of the end of FILE.")
+@click.option("--config", type=PATH, metavar="FILE.toml", help="Options as TOML; the command line wins.")
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in RUN.")
+@as_json
+@options_of(GenerateOptions)
+def train_generate(
+    file: Path, out: Path, valid: Path | None, config: Path | None, resume: bool, overwrite: bool, as_json: bool,
+    **values: Any,
+) -> None:  # fmt: skip
+    """Train a language model on a text: it predicts the next character or word, and writes.
+
+    \b
+    Examples:
+      ostinato train generate book.txt --out runs/book
+      ostinato train generate book.txt --out runs/book --resume
+      ostinato train generate book.txt --out runs/words --level words --cell gru --layers 2 --dropout 0.3
+    """
+    run, given = RunFolder(out), given_options(GenerateOptions, config, values)
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other")
+    if resume and run.exists:
+        options = generate_run.options_to_resume(run, given)
+    else:
+        options = from_mapping(GenerateOptions, given, "the command")
+        run.check_free(overwrite)
+    text = read_text(file)
+    train_text, valid_text = (text, read_text(valid)) if valid else generate_run.split(text, options.held_out)
+    result = generate_run.train(run, options, train_text, valid_text, progress_bar(options), resume, overwrite)
+    if as_json:
+        return print_json(result)
+    measures = result["validation"]
+    click.echo(
+        f"best at epoch {result['best_epoch']} of {result['epochs']}: held out {_in_words(measures)} "
+        f"({result['parameters']:,} parameters, {result['steps']:,} steps)"
+    )
+    click.echo(f"Next:  ostinato predict {shlex.quote(str(out))} --prompt {shlex.quote(result['prompt'])}")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("file", type=PATH)
+@click.option(
+    "--streams", type=click.IntRange(1), default=1, help="Read so many parts at once: faster, less exact.  [1]"
+)
+@as_json
+def evaluate(run: Path, file: Path, streams: int, as_json: bool) -> None:
+    """Measure how well a trained model predicts a text, its states carried through.
+
+    \b
+    Example:
+      ostinato evaluate runs/book other.txt
+    """
+    from tqdm import tqdm
+
+    loaded = generate_run.load_model(RunFolder(run))
+    ids = generate_run.numbers(loaded.vocabulary, read_text(file))
+    if len(ids) < 2:
+        raise InputError(f"{file} has {len(ids)} tokens, and 2 are needed")
+    with tqdm(total=-(-(len(ids) - 1) // streams), unit="step", disable=None, leave=False) as bar:
+        loss = language_loss(loaded.model, ids, streams, tick=bar.update)
+    unknown = int((ids == 0).sum())
+    result = {**generate_run.measures(loss, loaded.options.level), "tokens": len(ids), "unknown_tokens": unknown}
+    if as_json:
+        return print_json(result)
+    click.echo(f"{_in_words(result)} over {len(ids) - 1:,} {loaded.options.level}")
+    if unknown:
+        click.echo(f"{unknown:,} of them are not in the model's vocabulary and count as <unk>")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--prompt", default="\n", help="What it goes on from.  [a new line]")
+@click.option("--length", type=click.IntRange(0), default=400, help="Tokens to write.  [400]")
+@click.option("--temperature", type=float, default=0.8, help="Below 1 safer, above 1 bolder, 0 the likeliest.  [0.8]")
+@click.option("--top-k", type=int, default=0, help="Draw among the k likeliest only.  [0: all]")
+@click.option("--seed", type=int, default=0, help="The same seed writes the same.  [0]")
+@as_json
+def predict(run: Path, prompt: str, length: int, temperature: float, top_k: int, seed: int, as_json: bool) -> None:
+    """Let a trained language model write.
+
+    \b
+    Example:
+      ostinato predict runs/book --prompt "It was " --length 200 --temperature 0.6
+    """
+    loaded = generate_run.load_model(RunFolder(run))
+    sampler = Sampler(temperature, top_k, seed)
+    written = generate(loaded.model, loaded.vocabulary, prompt, length, sampler)
+    if as_json:
+        return print_json({"prompt": prompt, "text": written, "length": length, "seed": seed})
+    space = " " if loaded.options.level == "words" and not prompt[-1].isspace() else ""
+    click.echo(f"{prompt}{space}{written}")
+
+
+def progress_bar(options: GenerateOptions) -> Callable[..., None]:
+    """What draws the course of a training."""
+    from ostinato.training.progress import Bar
+
+    return Bar("character" if options.level == "characters" else "word")
+
+
+def _in_words(measures: dict[str, Any]) -> str:
+    shown = [f"{value:.4g} {name.replace('_', ' ')}" for name, value in measures.items() if "_per_" in name]
+    return ", ".join(shown)
