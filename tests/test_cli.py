@@ -270,6 +270,19 @@ def test_prompts(trained: Path, capsys: Capture) -> None:
     assert "temperature must be 0 or more" in complaint(capsys, "predict", trained, "--temperature", "-1")
 
 
+def test_a_text_of_one_line(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "dna.txt"
+    file.write_text("gattaca" * 100)
+    said(capsys, *TRAIN, file, "--out", tmp_path / "r", *TINY)
+    assert set(said(capsys, "predict", tmp_path / "r").rstrip("\n")) <= set("gatc")
+
+
+def test_too_little_memory(text: Path, tmp_path: Path, capsys: Capture) -> None:
+    line = complaint(capsys, *TRAIN, text, "--out", tmp_path / "r", "--hidden-size", "100000000")
+    assert "not enough memory" in line
+    assert not (tmp_path / "r").exists()
+
+
 def test_unknown_characters_are_counted(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "file.txt"
     file.write_text("one é two é")

@@ -64,6 +64,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+            raise
+        return _complain("not enough memory: try a smaller --batch, --bptt or --hidden-size", 2)
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}", 2)
 

@@ -12,7 +12,7 @@ import click
 from ostinato.cli.options import PATH, as_json, given_options, options_of, print_json
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
-from ostinato.features.text import read_text
+from ostinato.features.text import Vocabulary, read_text
 from ostinato.tasks import generate_run
 from ostinato.tasks.generate import GenerateOptions, generate
 from ostinato.tasks.generate import evaluate as language_loss
@@ -95,13 +95,15 @@ def evaluate(run: Path, file: Path, streams: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--prompt", default="\n", help="What it goes on from.  [a new line]")
+@click.option("--prompt", default=None, help="What it goes on from.  [a new line]")
 @click.option("--length", type=click.IntRange(0), default=400, help="Tokens to write.  [400]")
 @click.option("--temperature", type=float, default=0.8, help="Below 1 safer, above 1 bolder, 0 the likeliest.  [0.8]")
 @click.option("--top-k", type=int, default=0, help="Draw among the k likeliest only.  [0: all]")
 @click.option("--seed", type=int, default=0, help="The same seed writes the same.  [0]")
 @as_json
-def predict(run: Path, prompt: str, length: int, temperature: float, top_k: int, seed: int, as_json: bool) -> None:
+def predict(
+    run: Path, prompt: str | None, length: int, temperature: float, top_k: int, seed: int, as_json: bool
+) -> None:
     """Let a trained language model write.
 
     \b
@@ -110,11 +112,17 @@ def predict(run: Path, prompt: str, length: int, temperature: float, top_k: int,
     """
     loaded = generate_run.load_model(RunFolder(run))
     sampler = Sampler(temperature, top_k, seed)
-    written = generate(loaded.model, loaded.vocabulary, prompt, length, sampler)
+    start = prompt if prompt is not None else first_prompt(loaded.vocabulary)
+    written = generate(loaded.model, loaded.vocabulary, start, length, sampler)
     if as_json:
-        return print_json({"prompt": prompt, "text": written, "length": length, "seed": seed})
-    space = " " if loaded.options.level == "words" and not prompt[-1].isspace() else ""
-    click.echo(f"{prompt}{space}{written}")
+        return print_json({"prompt": start, "text": written, "length": length, "seed": seed})
+    space = " " if prompt and loaded.options.level == "words" and not prompt[-1].isspace() else ""
+    click.echo(f"{prompt or ''}{space}{written}")
+
+
+def first_prompt(vocabulary: Vocabulary) -> str:
+    """What to begin a text from when nothing is asked for: a new line, or where the model knows none, any token."""
+    return vocabulary.tokens[1] if vocabulary.missing("\n") and len(vocabulary) > 1 else "\n"
 
 
 def progress_bar(options: GenerateOptions) -> Callable[..., None]:
