@@ -73,6 +73,8 @@ class Cell(nn.Module):
         Raises:
             ValueError: on a name used twice, a size or a delay below one, or a delay given twice.
         """
+        if "_states" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}.__init__ must call super().__init__() before add_state()")
         shape = (size,) if isinstance(size, int) else tuple(int(n) for n in size)
         delays = tuple(int(d) for d in delays)
         if not name.isidentifier():

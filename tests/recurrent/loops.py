@@ -1,4 +1,4 @@
-"""What a call of ``Recurrent`` is compared with: a loop written by hand, and each sequence run alone without padding."""
+"""What a call of ``Recurrent`` is compared with: a loop by hand, and each sequence alone without padding."""
 
 from __future__ import annotations
 
@@ -74,8 +74,10 @@ def by_hand(cell: Cell, x: Tensor, initial: Sequence[Tensor]) -> tuple[Tensor, l
         for values, new in zip(past, result, strict=False):
             values.append(new)
         outputs.append(result[-1] if len(result) > len(cell.states) else result[0])
-    ends = [values[-1] if s.depth == 1 else torch.stack(values[-s.depth :], 1)
-            for s, values in zip(cell.states, past, strict=True)]
+    ends = [
+        values[-1] if s.depth == 1 else torch.stack(values[-s.depth :], 1)
+        for s, values in zip(cell.states, past, strict=True)
+    ]
     return torch.stack(outputs, 1), ends
 
 
@@ -83,8 +85,9 @@ def by_eager(cell: Cell, x: Tensor, initial: Sequence[Tensor], reverse: bool = F
     """``engines.eager.run`` with batch first."""
     starts = [v.transpose(0, 1) if s.depth > 1 else v.unsqueeze(0) for s, v in zip(cell.states, initial, strict=True)]
     outputs, _, ends = eager.run(cell, [x.transpose(0, 1)], [], starts, reverse=reverse)
-    return outputs.transpose(0, 1), [e.transpose(0, 1) if s.depth > 1 else e[0]
-                                     for s, e in zip(cell.states, ends, strict=True)]
+    return outputs.transpose(0, 1), [
+        e.transpose(0, 1) if s.depth > 1 else e[0] for s, e in zip(cell.states, ends, strict=True)
+    ]
 
 
 def random_like(values: Any, seed: int = 0) -> list[Tensor]:
@@ -106,8 +109,9 @@ def compare(actual: Sequence[Tensor], expected: Sequence[Tensor], leaves: Sequen
     assert_close(gradients(actual, leaves), gradients(expected, leaves), name=f"{name} gradients")
 
 
-def alone(rnn: Recurrent, x: Tensor, live: Tensor, initial: Sequence[Tensor] | None = None,
-          reset: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+def alone(
+    rnn: Recurrent, x: Tensor, live: Tensor, initial: Sequence[Tensor] | None = None, reset: Tensor | None = None
+) -> tuple[Tensor, list[Tensor]]:
     """Each sequence by itself: its live steps only, cut at its resets, by the loop written by hand.
 
     Args:

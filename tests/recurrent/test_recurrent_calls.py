@@ -9,7 +9,9 @@ from loops import Fibre, Stubborn, Tagger, by_hand, compare
 from ostinato import Cell, Recurrent, cells
 
 CELLS = {
-    **{name: (lambda name=name: catalogue.build(name)) for name in ("lstm", "skip-two", "output", "slstm", "lstm-proj")},
+    **{
+        name: (lambda name=name: catalogue.build(name)) for name in ("lstm", "skip-two", "output", "slstm", "lstm-proj")
+    },
     "fibre": Fibre,
     "stubborn": Stubborn,
 }
@@ -27,7 +29,8 @@ def test_time_first(cell):
     outputs, ends, states = Recurrent(cell)(x, initial, **flags, return_all_states=True)
     turned = {k: v.transpose(0, 1) for k, v in flags.items()}
     other, other_ends, other_states = Recurrent(cell, batch_first=False)(
-        x.transpose(0, 1), initial, **turned, return_all_states=True)
+        x.transpose(0, 1), initial, **turned, return_all_states=True
+    )
     compare([other.transpose(0, 1), *other_ends], [outputs, *ends], [x, *cell.parameters()])
     assert_close({k: v.transpose(0, 1) for k, v in other_states.items()}, states, tolerance=0.0)
 
@@ -207,10 +210,15 @@ def test_a_stream_is_reset(cell):
     assert_close(stream(x), rnn(x)[0], tolerance=1e-14)
     stream = rnn.stream(initial)
     stream.reset(rows)
-    assert_close(stream(x), rnn(x, initial, reset=torch.eye(1, 6, dtype=torch.bool) & rows[:, None])[0], tolerance=1e-14)
+    assert_close(
+        stream(x), rnn(x, initial, reset=torch.eye(1, 6, dtype=torch.bool) & rows[:, None])[0], tolerance=1e-14
+    )
     within = rnn.stream(initial)
-    assert_close(torch.cat([within(x[:, :2], reset[:, :2]), within(x[:, 2:], reset[:, 2:])], 1),
-                 rnn(x, initial, reset=reset)[0], tolerance=1e-14)
+    assert_close(
+        torch.cat([within(x[:, :2], reset[:, :2]), within(x[:, 2:], reset[:, 2:])], 1),
+        rnn(x, initial, reset=reset)[0],
+        tolerance=1e-14,
+    )
 
 
 def test_a_reversed_recurrence_does_not_stream():
@@ -222,15 +230,23 @@ def test_a_reversed_recurrence_does_not_stream():
 def test_no_sequences(cell):
     rnn = Recurrent(CELLS[cell]())
     x, initial = _problem(rnn.cell, 4, 0)
-    for given in ({}, {"lengths": torch.zeros(0, dtype=torch.int64)}, {"lengths": []},
-                  {"mask": torch.ones(0, 4, dtype=torch.bool), "reset": torch.ones(0, 4, dtype=torch.bool)}):
+    for given in (
+        {},
+        {"lengths": torch.zeros(0, dtype=torch.int64)},
+        {"lengths": []},
+        {"mask": torch.ones(0, 4, dtype=torch.bool), "reset": torch.ones(0, 4, dtype=torch.bool)},
+    ):
         outputs, ends, states = rnn(x, initial, **given, return_all_states=True)
         width = rnn(catalogue.inputs(rnn.cell, 1, 1))[0].shape[2:]
         assert outputs.shape == (0, 4, *width)
         assert [e.shape for e in ends] == [s.initial_shape(0) for s in rnn.cell.states]
         assert [v.shape for v in states.values()] == [(0, 4, *s.shape) for s in rnn.cell.states]
-        grads = torch.autograd.grad(outputs.sum() + sum(e.sum() for e in ends), [x, *rnn.cell.parameters()],
-                                    allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(
+            outputs.sum() + sum(e.sum() for e in ends),
+            [x, *rnn.cell.parameters()],
+            allow_unused=True,
+            materialize_grads=True,
+        )
         assert not any(g.any() for g in grads)
 
 

@@ -12,8 +12,10 @@ from ostinato import Recurrent
 
 STEPS = 6
 CELLS = {
-    **{name: (lambda name=name: catalogue.build(name))
-       for name in ("elman", "lstm", "lstm-layernorm", "gru-before", "skip", "skip-two", "output", "slstm")},
+    **{
+        name: (lambda name=name: catalogue.build(name))
+        for name in ("elman", "lstm", "lstm-layernorm", "gru-before", "skip", "skip-two", "output", "slstm")
+    },
     "fibre": Fibre,
     "stubborn": Stubborn,  # runs step by step
 }

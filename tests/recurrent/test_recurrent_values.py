@@ -63,8 +63,10 @@ def test_single_precision(name):
 
 FEATURES = {
     "lengths": {"lengths": [0, 3, 2]},
-    "mask and reset": {"mask": [[True, False, True], [False] * 3, [True] * 3],
-                       "reset": [[False, True, True], [True] * 3, [False, False, True]]},
+    "mask and reset": {
+        "mask": [[True, False, True], [False] * 3, [True] * 3],
+        "reset": [[False, True, True], [True] * 3, [False, False, True]],
+    },
 }
 
 

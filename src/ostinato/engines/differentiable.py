@@ -49,6 +49,7 @@ def _faked(tensors: Sequence[Tensor]) -> bool:
 
 
 def run_of(plan: LoopPlan, tensors: Sequence[Tensor | None], steps: int) -> Run:
+    """The run of a loop that is given these tensors."""
     first = tensors[len(plan.loop.inputs)]
     assert first is not None
     return Run(first.dtype, first.device, (steps, first.shape[1]))

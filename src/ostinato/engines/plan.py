@@ -6,6 +6,7 @@ import itertools
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -64,7 +65,7 @@ class Plan:
 class LoopPlan:
     """A loop: its engine, what it saves, and the plans of its derivatives, made when first needed."""
 
-    table: weakref.WeakValueDictionary[int, LoopPlan] = weakref.WeakValueDictionary()
+    table: ClassVar[weakref.WeakValueDictionary[int, LoopPlan]] = weakref.WeakValueDictionary()
     """Every loop by its number, which is how a compiled graph names it."""
     _numbers = itertools.count()
 

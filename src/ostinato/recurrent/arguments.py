@@ -1,4 +1,4 @@
-"""What a call of :class:`Recurrent` is given: checked, in one layout, or refused with what was expected and what came."""
+"""What a call of :class:`Recurrent` is given: checked and in one layout, or refused, saying what was expected."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ostinato.cell import Cell
 
@@ -39,9 +40,21 @@ def autocasting(device: torch.device) -> bool:
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
-def listed(value: Tensors) -> list[Tensor]:
-    """One tensor or several, as a list."""
-    return [value] if isinstance(value, Tensor) else list(value)
+def listed(value: Tensors, name: str) -> list[Tensor]:
+    """One tensor or several, as a list.
+
+    Raises:
+        TypeError: naming the argument, when it is neither.
+    """
+    if isinstance(value, Tensor):
+        return [value]
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} must be a tensor or several, got a {type(value).__name__}")
+    for v in value:
+        if not isinstance(v, Tensor):
+            raise TypeError(f"{name} must be a tensor or several, got a {type(value).__name__} with a "
+                            f"{type(v).__name__} in it")
+    return list(value)
 
 
 def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
@@ -52,11 +65,9 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
         ValueError, TypeError: naming the argument, what was expected and what came.
     """
     layout = "[B, T, ...]" if batch_first else "[T, B, ...]"
-    xs = listed(x)
+    xs = listed(x, "x")
     for i, value in enumerate(xs):
         name = "x" if len(xs) == 1 else f"x[{i}]"
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor {layout}, got a {type(value).__name__}")
         if value.dim() < 2:
             raise ValueError(f"{name} must be {layout}, got the shape {list(value.shape)}")
         if value.shape[:2] != xs[0].shape[:2]:
@@ -73,7 +84,7 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
         raise ValueError("give lengths or a mask, not both")
     live = _from_lengths(lengths, steps, batch, inputs[0].device) if lengths is not None else (
         _flags(mask, "mask", steps, batch, batch_first, inputs[0].device))
-    given = [_widened(c, dtype, "constants") for c in listed(constants)]
+    given = [_widened(c, dtype, "constants") for c in listed(constants, "constants")]
     for c in given:
         if c.dim() < 1 or c.shape[0] != batch:
             raise ValueError(f"per-sequence constants must be [B, ...] with B={batch}, got {list(c.shape)}")
@@ -102,22 +113,25 @@ def _widened(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
 
 
 def _from_lengths(lengths: Lengths, steps: int, batch: int, device: torch.device) -> Tensor:
-    given = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths if len(lengths) else [0])[: len(lengths)]
-    if given.is_floating_point() or given.dtype == torch.bool:
-        raise TypeError(f"lengths must be whole numbers, got {given.dtype}")
-    if tuple(given.shape) != (batch,):
-        raise ValueError(f"lengths must be one number a sequence, [{batch}], got the shape {list(given.shape)}")
-    if given.device.type == "cpu" and _readable(given) and batch:
-        low, high = int(given.min()), int(given.max())
+    if isinstance(lengths, str) or not hasattr(lengths, "__len__"):
+        raise TypeError(f"lengths must be a tensor or a list of whole numbers, got a {type(lengths).__name__}")
+    if not isinstance(lengths, Tensor):
+        lengths = torch.as_tensor(lengths if len(lengths) else [0])[: len(lengths)]  # an empty list would be of floats
+    if lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must be whole numbers, got {lengths.dtype}")
+    if tuple(lengths.shape) != (batch,):
+        raise ValueError(f"lengths must be one number a sequence, [{batch}], got the shape {list(lengths.shape)}")
+    if lengths.device.type == "cpu" and _readable(lengths) and batch:
+        low, high = int(lengths.min()), int(lengths.max())
         if low < 0 or high > steps:
-            at = int((given.lt(0) | given.gt(steps)).nonzero()[0])
-            raise ValueError(f"lengths must lie between 0 and T={steps}, sequence {at} has {int(given[at])}")
-    return torch.arange(steps, device=device).unsqueeze(1) < given.to(device).unsqueeze(0)  # [T, B]
+            at = int((lengths.lt(0) | lengths.gt(steps)).nonzero()[0])
+            raise ValueError(f"lengths must lie between 0 and T={steps}, sequence {at} has {int(lengths[at])}")
+    return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device).unsqueeze(0)  # [T, B]
 
 
 def _readable(value: Tensor) -> bool:
     """Whether the numbers can be looked at: not inside a compiler or torch.func."""
-    return type(value) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return type(value) is Tensor and not is_functorch_wrapped_tensor(value)
 
 
 def _flags(value: Tensor | None, name: str, steps: int, batch: int, batch_first: bool,
@@ -138,7 +152,7 @@ def start_values(cell: Cell, initial: Tensors | None, batch: int, dtype: torch.d
     """The states before the first step, each ``[D, B, ...]`` with its D past values, oldest first."""
     if initial is None:
         return [torch.full((s.depth, batch, *s.shape), s.initial, dtype=dtype, device=device) for s in cell.states]
-    values, names = listed(initial), [s.name for s in cell.states]
+    values, names = listed(initial, "initial"), [s.name for s in cell.states]
     if len(values) != len(names):
         raise ValueError(f"initial must hold {len(names)} states ({', '.join(names)}), got {len(values)}")
     out = []
@@ -146,6 +160,8 @@ def start_values(cell: Cell, initial: Tensors | None, batch: int, dtype: torch.d
         wanted = s.initial_shape(batch)
         if tuple(value.shape) != wanted:
             raise ValueError(f"the initial state {s.name!r} must be {list(wanted)}, got {list(value.shape)}")
+        if not value.is_floating_point():
+            raise TypeError(f"the initial state {s.name!r} must be {dtype}, got {value.dtype}")
         value = _widened(value, dtype, f"the initial state {s.name!r}")
         out.append(value.transpose(0, 1) if s.depth > 1 else value.unsqueeze(0))
     return out

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ostinato.cell import Cell
 from ostinato.engines import compiled
-from ostinato.recurrent.arguments import Arguments, Lengths, Tensors, autocasting, cell_dtype, check, listed, start_values
+from ostinato.recurrent.arguments import (
+    Arguments,
+    Lengths,
+    Tensors,
+    autocasting,
+    cell_dtype,
+    check,
+    listed,
+    start_values,
+)
 from ostinato.recurrent.explanation import Explanation, explain
 from ostinato.recurrent.programs import Programs, signature_of
 from ostinato.recurrent.streaming import Stream
@@ -32,6 +41,7 @@ class Recurrent(nn.Module):
 
     Raises:
         TypeError: when ``cell`` is not a :class:`ostinato.Cell`.
+        ValueError: when it declares no state, or ``save`` is none of the above.
 
     >>> from ostinato import Recurrent, cells
     >>> rnn = Recurrent(cells.GRU(3, 5))
@@ -40,14 +50,19 @@ class Recurrent(nn.Module):
     (torch.Size([2, 7, 5]), torch.Size([2, 5]))
     """
 
-    _handles: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
+    _handles: ClassVar[weakref.WeakValueDictionary[int, Recurrent]] = weakref.WeakValueDictionary()
     _numbers = itertools.count()
 
     def __init__(self, cell: Cell, *, batch_first: bool = True, reverse: bool = False,
                  save: int | str | None = None) -> None:
         super().__init__()
         if not isinstance(cell, Cell):
-            raise TypeError(f"Recurrent repeats an ostinato.Cell, got a {type(cell).__name__}")
+            found = f"the class {cell.__name__}" if isinstance(cell, type) else f"a {type(cell).__name__}"
+            raise TypeError(f"Recurrent repeats an ostinato.Cell, got {found}")
+        if not cell.states:
+            raise ValueError(f"{type(cell).__name__} declares no state: call add_state() in its __init__")
+        if save is not None and save != "recompute" and (not isinstance(save, int) or save < 0):
+            raise ValueError(f"save must be None, 'recompute' or a number of bytes, got {save!r}")
         self.cell = cell
         self.batch_first = batch_first
         self.reverse = reverse
@@ -109,10 +124,10 @@ class Recurrent(nn.Module):
 
     def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
               reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
-        first = next(iter(listed(x)), None)
-        if isinstance(first, Tensor) and autocasting(first.device):
+        first = next(iter(listed(x, "x")), None)
+        if first is not None and autocasting(first.device):
             with torch.autocast(first.device.type, enabled=False):
-                wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x)]
+                wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x, "x")]
                 return self._call(wide, initial, lengths, mask, reset, constants, all_states)
         given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first)
         outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
@@ -134,8 +149,8 @@ class Recurrent(nn.Module):
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
         tensors = [*self.cell.parameters(), *self.cell.buffers()]
-        outs = compiled.recurrent(self._handle, listed(x), [] if initial is None else listed(initial), lengths, mask,
-                                  reset, listed(constants), tensors, all_states)
+        outs = compiled.recurrent(self._handle, listed(x, "x"), [] if initial is None else listed(initial, "initial"),
+                                  lengths, mask, reset, listed(constants, "constants"), tensors, all_states)
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
         if not all_states:
@@ -154,7 +169,10 @@ class Recurrent(nn.Module):
             ``(output [B, ...], next states)``.
         """
         time = 1 if self.batch_first else 0
-        outputs, ends = self([v.unsqueeze(time) for v in listed(x)], states, constants=constants)
+        xs = listed(x, "x")
+        if any(v.dim() < time for v in xs):
+            raise ValueError("x must be [B, ...], got a tensor without dimensions")
+        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants)
         return outputs.squeeze(time), ends
 
     def stream(self, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stream:

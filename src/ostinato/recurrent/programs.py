@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +59,8 @@ class Programs:
         if isinstance(cell, ProgramCell):
             return cell.program_for(signature)
         self.traces += 1
-        program = trace(cell, signature)
+        with _said(cell, signature):
+            program = trace(cell, signature)
         plan = Plan(program)
 
         def by_program(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
@@ -93,8 +96,9 @@ class Programs:
         if isinstance(program, CannotTrace):
             if is_strict():
                 raise FallbackError(f"{type(cell).__name__} would run step by step: {program}") from program
-            outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse)
+            with _said(cell, signature):
+                outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
+                                                    given.reset, reverse)
             return outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals
         return self._by_program(cell, program, given, reverse, all_states)
 
@@ -124,6 +128,27 @@ class Programs:
 
 def _inputs(xs: list[Tensor], constants: list[Tensor]) -> dict[str, Tensor]:
     return {**{f"x{i}": v for i, v in enumerate(xs)}, **{f"q{i}": v for i, v in enumerate(constants)}}
+
+
+@contextmanager
+def _said(cell: Cell, signature: Signature) -> Iterator[None]:
+    """An error of the step's own says also what the step was given."""
+    try:
+        yield
+    except CannotTrace:
+        raise
+    except Exception as error:
+        error.add_note(f"{type(cell).__name__}.step was called with {_arguments(cell, signature)}")
+        raise
+
+
+def _arguments(cell: Cell, signature: Signature) -> str:
+    """What a step is given, in words."""
+    inputs = [f"{str(x.dtype).removeprefix('torch.')} {['B', *x.shape]}" for x in signature.inputs]
+    states = [s.name + (f"[t-{d}]" if d > 1 else "") for s in cell.states for d in s.delays]
+    constants = [f"{str(c.dtype).removeprefix('torch.')} {['B', *c.shape]}" for c in signature.constants]
+    words = f"the inputs {', '.join(inputs)}, the states {', '.join(states)}"
+    return (words + (f", the constants {', '.join(constants)}" if constants else "")).replace("'", "")
 
 
 def _placed(value: Tensor, run: Run) -> Tensor:
