@@ -143,6 +143,30 @@ def test_a_reset_is_a_border_for_both_halves(x: Tensor) -> None:
             assert_close(output[n, start:end], one(ahead, back, x[n, start:end], "concat")[0][0])
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_reset_beside_padding(batch_first: bool, x: Tensor) -> None:
+    ahead, back = halves("GRU")
+    both = Bidirectional(
+        Recurrent(ahead, batch_first=batch_first), Recurrent(back, batch_first=batch_first, reverse=True)
+    )
+    mask = torch.tensor([[1, 1, 0, 1, 0, 0, 1], [0, 0, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0, 0], [1] * 7]).bool()
+    reset = torch.zeros(4, 7, dtype=torch.bool)
+    reset[0, 3] = reset[0, 4] = reset[1, 2] = reset[2, 1] = reset[3, 6] = True  # two of them at padded steps
+    turned = [v if batch_first else v.transpose(0, 1) for v in (x, mask, reset)]
+    output, _ = both(turned[0], mask=turned[1], reset=turned[2])
+    output = output if batch_first else output.transpose(0, 1)
+    for n, pieces in enumerate([[[0, 1], [3, 6]], [[2, 3, 4, 5, 6]], [[0]], [[0, 1, 2, 3, 4, 5], [6]]]):
+        for piece in pieces:
+            assert_close(output[n, piece], one(ahead, back, x[n, piece], "concat")[0][0])
+
+
+def test_a_reset_behind_the_end_counts_for_nothing(x: Tensor) -> None:
+    both = Bidirectional(*halves("GRU"))
+    _, states = both(x)
+    reset = torch.arange(7).expand(4, 7) == torch.tensor(LENGTHS).unsqueeze(1)
+    assert_close(both(x, states, LENGTHS, reset=reset), both(x, states, LENGTHS))
+
+
 def test_modules(x: Tensor) -> None:
     both = Bidirectional(*halves("GRU"), merge="mean")
     assert "merge='mean'" in repr(both)

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ostinato.layers.parts import Tensors, as_layer, first_layout, one_each
+from ostinato.layers.parts import Lengths, Tensors, as_layer, first_layout, one_each
 from ostinato.recurrent import Recurrent
 
 MERGE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -57,7 +58,7 @@ class Bidirectional(nn.Module):
         self,
         x: Tensors,
         initial: Any = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths | None = None,
         mask: Tensor | None = None,
         reset: Tensor | None = None,
         *,
@@ -80,7 +81,7 @@ class Bidirectional(nn.Module):
         ahead, back = one_each(initial, 2, "initial", None)
         ahead_constants, back_constants = one_each(constants, 2, "constants", ())
         past, ahead = self.forward_layer(x, ahead, lengths, mask, reset, constants=ahead_constants)
-        borders = None if reset is None else self._borders_from_behind(reset)
+        borders = None if reset is None else self._borders(reset, lengths, mask)
         future, back = self.backward_layer(x, back, lengths, mask, borders, constants=back_constants)
         if self.merge is None:
             return (past, future), (ahead, back)
@@ -90,11 +91,23 @@ class Bidirectional(nn.Module):
             )
         return MERGE[self.merge](past, future), (ahead, back)
 
-    def _borders_from_behind(self, reset: Tensor) -> Tensor:
-        """Backwards in time, the first step of a sub-sequence is the one before the border."""
-        axis = 1 if self.batch_first else 0
-        rest = reset.narrow(axis, 1, reset.shape[axis] - 1)  # [B, T - 1]
-        return torch.cat([rest, torch.zeros_like(reset.narrow(axis, 0, 1))], axis)  # [B, T]
+    def _borders(self, reset: Tensor, lengths: Lengths | None, mask: Tensor | None) -> Tensor:
+        if self.batch_first:
+            return _borders_from_behind(reset, lengths, mask)
+        return _borders_from_behind(reset.t(), lengths, None if mask is None else mask.t()).t()
 
     def extra_repr(self) -> str:
         return f"merge={self.merge!r}"
+
+
+def _borders_from_behind(reset: Tensor, lengths: Lengths | None, mask: Tensor | None) -> Tensor:
+    """Backwards in time, the first step of a sub-sequence is the last one before the next border: ``[B, T]``."""
+    steps, device = reset.shape[1], reset.device
+    at = torch.arange(steps, device=device).expand(reset.shape)  # [B, T]
+    if lengths is not None:
+        mask = at < torch.as_tensor(lengths, device=device).unsqueeze(1)
+    if mask is not None:
+        at = at.masked_fill(~mask.to(device), steps)
+    at = F.pad(at, (0, 1), value=steps)  # [B, T + 1]: each step's number, T where there is none
+    following = at.flip(1).cummin(1).values.flip(1)[:, 1:]  # [B, T]: the next step of the sequence after each
+    return F.pad(reset, (0, 1)).gather(1, following)

@@ -11,6 +11,7 @@ from ostinato.cell import Cell
 from ostinato.recurrent import Recurrent
 
 Tensors = Tensor | Sequence[Tensor]
+Lengths = Tensor | Sequence[int]
 
 
 def as_layer(part: nn.Module, batch_first: bool, reverse: bool = False) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ostinato.layers.bidirectional import Bidirectional
-from ostinato.layers.parts import Tensors, as_layer, first_layout, one_each
+from ostinato.layers.parts import Lengths, Tensors, as_layer, first_layout, one_each
 
 
 class Stack(nn.Module):
@@ -48,7 +48,7 @@ class Stack(nn.Module):
         self,
         x: Tensors,
         initial: Any = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths | None = None,
         mask: Tensor | None = None,
         reset: Tensor | None = None,
         *,
