@@ -28,6 +28,8 @@ def input_map(linear: nn.Linear, gates: int = 1) -> None:
 def recurrent_map(linear: nn.Linear, gates: int = 1) -> None:
     """Orthogonal weights for each gate's block of rows of ``[gates * H, N]``, and a bias of zero."""
     for block in linear.weight.chunk(gates):
+        if block.is_meta:  # nothing to draw, and torch would import its compiler for the shapes of a QR decomposition
+            continue
         # The QR decomposition behind it has no half precision.
         drawn = torch.empty_like(block, dtype=torch.promote_types(block.dtype, torch.float32))
         block.copy_(nn.init.orthogonal_(drawn))
