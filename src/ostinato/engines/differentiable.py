@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
 from ostinato.engines.plan import LoopPlan
+from ostinato.engines.reference import Reference
 from ostinato.program.evaluate import Run
 
 Results = tuple[list[Tensor], list[Tensor]]
@@ -23,6 +25,8 @@ Results = tuple[list[Tensor], list[Tensor]]
 def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
     """Run a loop; returns its emits and the last values of its states (see ``engines.reference``)."""
     tensors = [*inputs, *initial]
+    if _forward_over_forward():
+        return Reference(plan.loop).run(inputs, initial, run, reverse)
     forward_mode = _forward_mode()
     keep = forward_mode or (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors))
     if torch.compiler.is_compiling() or _faked(tensors):
@@ -37,6 +41,15 @@ def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], r
 
 def _forward_mode() -> bool:
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def _forward_over_forward() -> bool:
+    """Whether two forward modes of torch.func are nested. There torch takes the tangent of a custom function's tangent
+    for zero, without a word; plain operations, such as the reference engine's, are right."""
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    stack = _functorch.get_interpreter_stack() or []
+    return sum(level.key() == _functorch.TransformType.Jvp for level in stack) > 1
 
 
 def _differentiable(value: Tensor) -> bool:
