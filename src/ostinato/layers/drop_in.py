@@ -1,7 +1,8 @@
 """RNN, LSTM and GRU with torch.nn's arguments, state dict, shapes and semantics, run by Ostinato.
 
-They are subclasses of torch.nn's classes: the parameters, their initial values, the state dict and most checks are
-torch's own. What is replaced is how they run: layer by layer and direction by direction, each a repeated cell.
+They are subclasses of torch.nn's RNNBase: the parameters, their initial values, the state dict and most checks are
+torch's own. What is replaced is how they run: layer by layer and direction by direction, each a repeated cell. They are
+not subclasses of torch.nn.RNN, LSTM and GRU, which torch.compile refuses to look into.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class DropIn(nn.RNNBase):
         """The states, zeros by default, after torch's checks of all sizes."""
         if states is None:
             shapes = [self.get_expected_hidden_size(x, sizes)]
-            if isinstance(self, nn.LSTM):
+            if isinstance(self, LSTM):
                 shapes.append(self.get_expected_cell_size(x, sizes))
             states = tuple(torch.zeros(shape, dtype=x.dtype, device=x.device) for shape in shapes)
         self.check_forward_args(x, self._as_hx(states), sizes)
@@ -190,7 +191,7 @@ def _permuted(states: States, order: Tensor | None) -> States:
     return states if order is None else tuple(s.index_select(1, order) for s in states)
 
 
-class RNN(DropIn, nn.RNN):
+class RNN(DropIn):
     """Elman networks in layers, in the place of ``torch.nn.RNN``: ``h[t] = tanh(W x[t] + U h[t-1] + b)``.
 
     Args:
@@ -209,8 +210,17 @@ class RNN(DropIn, nn.RNN):
     (torch.Size([7, 4, 5]), torch.Size([2, 4, 5]))
     """
 
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh",
+                 bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+                 device: Any = None, dtype: torch.dtype | None = None) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'.")
+        super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first,
+                         dropout, bidirectional, device=device, dtype=dtype)
+        self.nonlinearity = nonlinearity
 
-class LSTM(DropIn, nn.LSTM):
+
+class LSTM(DropIn):
     """LSTM networks in layers, in the place of ``torch.nn.LSTM``; the states are the pair (h, c).
 
     Args:
@@ -229,8 +239,17 @@ class LSTM(DropIn, nn.LSTM):
     (torch.Size([7, 4, 4]), torch.Size([2, 4, 2]), torch.Size([2, 4, 5]))
     """
 
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    check_forward_args = nn.LSTM.check_forward_args  # pyright: ignore[reportAssignmentType]
 
-class GRU(DropIn, nn.GRU):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+                 device: Any = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__("LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+                         proj_size, device, dtype)
+
+
+class GRU(DropIn):
     """Gated recurrent units in layers, in the place of ``torch.nn.GRU``; the reset gate acts after the product.
 
     Args:
@@ -247,3 +266,9 @@ class GRU(DropIn, nn.GRU):
     >>> output.shape, h.shape
     (torch.Size([4, 7, 5]), torch.Size([1, 4, 5]))
     """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
+                 dtype: torch.dtype | None = None) -> None:
+        super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+                         device=device, dtype=dtype)
