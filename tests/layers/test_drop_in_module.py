@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_a_layer_is_made_without_heavy_imports() -> None:
 
 def test_a_network_of_torch_with_only_the_layer_replaced() -> None:
     class Tagger(nn.Module):
-        def __init__(self, recurrent: type[nn.LSTM]) -> None:
+        def __init__(self, recurrent: Callable[..., nn.RNNBase]) -> None:
             super().__init__()
             self.embed = nn.Embedding(11, 4)
             self.recurrent = recurrent(4, 6, batch_first=True, bidirectional=True)
@@ -227,7 +228,7 @@ def test_a_network_of_torch_with_only_the_layer_replaced() -> None:
             assert isinstance(y, PackedSequence)
             return self.out(nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0])
 
-    def losses(recurrent: type[nn.LSTM]) -> list[float]:
+    def losses(recurrent: Callable[..., nn.RNNBase]) -> list[float]:
         torch.manual_seed(17)
         model = Tagger(recurrent).double()
         optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
