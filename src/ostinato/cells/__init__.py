@@ -1,6 +1,7 @@
 """The steps the field knows, one family a file; each reads like its formula.
 
 In every cell ``W`` maps the input (and has the bias) and ``U`` the state; the state that is the output comes first.
+"The lecture" in their sources is "Recurrent Neural Networks" of the course Deep Learning, SDU Summer School, 2018.
 """
 
 from ostinato.cells.elman import Elman
