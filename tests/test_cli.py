@@ -278,7 +278,7 @@ def test_a_text_of_one_line(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_too_little_memory(text: Path, tmp_path: Path, capsys: Capture) -> None:
-    line = complaint(capsys, *TRAIN, text, "--out", tmp_path / "r", "--hidden-size", "100000000")
+    line = complaint(capsys, *TRAIN, text, "--out", tmp_path / "r", "--hidden-size", "2000000")
     assert "not enough memory" in line
     assert not (tmp_path / "r").exists()
 

@@ -52,7 +52,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     try:
         return cli.main(arguments, prog_name="ostinato", standalone_mode=False) or 0
     except Interrupted as stop:
-        return _complain(f"{stop}; go on with: {_resume_line(arguments)}", 128 + stop.number)
+        return _complain(f"{stop}{_how_to_go_on(arguments)}", 128 + stop.number)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
@@ -77,9 +77,11 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _resume_line(arguments: Sequence[str] | None) -> str:
+def _how_to_go_on(arguments: Sequence[str] | None) -> str:
     words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--overwrite"]
-    return shlex.join(["ostinato", *words, *([] if "--resume" in words else ["--resume"])])
+    if "train" not in words:  # nothing else can
+        return ""
+    return f"; go on with: {shlex.join(['ostinato', *words, *([] if '--resume' in words else ['--resume'])])}"
 
 
 def main() -> None:

@@ -65,9 +65,9 @@ class LanguageModel(nn.Module):
         self.layers = nn.ModuleList(Recurrent(make_cell(options, w)) for w in widths)
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Linear(width, size)
-        nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
         nn.init.zeros_(self.head.bias)
-        if options.tied_embeddings:
+        if options.tied_embeddings:  # small, as a matrix to the logits is
+            nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
             self.head.weight = self.embedding.weight
         if options.initial_scale is not None:
             for parameter in self.parameters():

@@ -23,6 +23,7 @@ from ostinato.training.log import Log
 from ostinato.training.options import TrainingOptions
 from ostinato.training.run import RunFolder
 from ostinato.training.schedule import learning_rate, make_optimizer
+from ostinato.training.threads import threads
 
 LOG_STEPS = 10
 Reporter = Callable[[str, Mapping[str, Any]], None]
@@ -85,7 +86,7 @@ class Trainer:
         self._log = Log(self.run, self._progress.metrics_size, self._progress.step)
         self._report("begin", {"step": self._progress.step, "total": self.task.batches * self.options.epochs})
         try:
-            with Interrupts() as interrupts:
+            with threads(self.options.threads), Interrupts() as interrupts:
                 while not self._done():
                     self._epoch(interrupts)
         finally:
