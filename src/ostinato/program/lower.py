@@ -82,19 +82,28 @@ class Lowering:
             raise CannotTrace("the step does not perform the same operations at every call or batch size")
         for x, y in zip(a, b, strict=True):
             self.source = self.builder.source = x.source
-            name = x.op.split(".")[1]
-            args = [self.argument(p, q) for p, q in zip(x.args, y.args, strict=True)]
-            kwargs = {k: self.argument(v, y.kwargs[k]) for k, v in x.kwargs.items()}
             call = Call(self, x, [self.sizes(o) for o in x.outs])
-            rule = RULES.get(name)
-            result = rule(call, *args, **kwargs) if rule else opaque(call, *args, **kwargs)
+            rule = RULES.get(x.op.removeprefix("aten.")) or RULES.get(x.op.split(".")[1], opaque)
+            try:
+                args = [self.argument(p, q) for p, q in zip(x.args, y.args, strict=True)]
+                kwargs = {k: self.argument(v, y.kwargs[k]) for k, v in x.kwargs.items()}
+                result = rule(call, *args, **kwargs)
+            except CannotTrace:
+                raise
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError) as error:
+                raise call.refuse(f"in a form that is not known ({type(error).__name__}: {error})") from error
             for out, ref in zip(x.outs, result if isinstance(result, list) else [result], strict=False):
                 if ref is not None:
-                    self.values[out.index] = self._finished(x, ref, self.sizes(out))
+                    self.values[out.index] = self._finished(x, ref, out)
 
-    def _finished(self, entry: Entry, ref: Ref, sizes: Sizes) -> Val:
+    def _finished(self, entry: Entry, ref: Ref, out: Var) -> Val:
+        sizes, kind = self.sizes(out), kind_of(self.first.dtypes[out.index])
+        if ref.dtype != kind:
+            ref = ref.cast(to=kind)  # a rule for floats, used on integers
         if entry.stopped and ref.dtype == "float":
-            ref = ref.stopgrad()
+            old = self.value(entry.old).ref if entry.old else None
+            kept = old is not None and old.dtype == "float" and old.node.op != "stopgrad"
+            ref = old + (ref - old).stopgrad() if kept and old is not None else ref.stopgrad()
         if ref.shape != features(sizes):
             raise CannotTrace(f"{entry.op} gave {ref.shape}, expected {features(sizes)}", self.source)
         return Val(ref, sizes)

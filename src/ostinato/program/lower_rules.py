@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import torch
@@ -54,14 +54,30 @@ def _div(a: Ref, b: Any, rounding_mode: str | None = None) -> Ref:
     return quotient if rounding_mode is None else quotient.sign() * quotient.abs().floor()
 
 
+def _trunc(a: Ref) -> Ref:
+    return a.sign() * a.abs().floor()
+
+
 def _clamp(a: Ref, low: Any = None, high: Any = None) -> Ref:
-    a = a if low is None else a.maximum(low)
-    return a if high is None else a.minimum(high)
+    """On a bound the derivative is that of inside (``maximum`` would halve it)."""
+    a = a if low is None else a.lt(low).where(low, a)
+    return a if high is None else a.gt(high).where(high, a)
+
+
+def _hardtanh(a: Ref, low: float = -1.0, high: float = 1.0) -> Ref:
+    """On a bound the derivative is that of outside."""
+    return a.le(float(low)).where(float(low), a.ge(float(high)).where(float(high), a))
+
+
+def _safe_sqrt(a: Ref) -> Ref:
+    """With the derivative 0 at 0, which torch's norms and standard deviations have."""
+    positive = a.gt(0.0)
+    return positive.where(positive.where(a, 1.0).sqrt(), 0.0)
 
 
 def _softplus(a: Ref, beta: float = 1.0, threshold: float = 20.0) -> Ref:
     z = a * float(beta)
-    return z.gt(float(threshold)).where(a, z.minimum(float(threshold)).exp().log1p() / float(beta))
+    return z.gt(float(threshold)).where(a, _clamp(z, high=float(threshold)).exp().log1p() / float(beta))
 
 
 def _gelu(a: Ref, approximate: str = "none") -> Ref:
@@ -71,12 +87,16 @@ def _gelu(a: Ref, approximate: str = "none") -> Ref:
 
 
 def _elu(a: Ref, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Ref:
-    return a.gt(0.0).where(a * float(scale), (a.minimum(0.0) * float(input_scale)).expm1() * float(alpha * scale))
+    return a.gt(0.0).where(a * float(scale), (_clamp(a, high=0.0) * float(input_scale)).expm1() * float(alpha * scale))
 
 
 def _pow(a: Any, b: Any) -> Ref:
     if isinstance(b, Ref):
-        return (b * (a.log() if isinstance(a, Ref) else b.builder.const(float(a)).log())).exp()
+        if not isinstance(a, Ref):
+            return (b * log(a)).exp() if a > 0 else b.builder.const(float(a)).pow(exponent=b)
+        zero = a.eq(0.0)  # its logarithm must not reach the derivative
+        power = (b * zero.where(1.0, a).log()).exp()
+        return zero.where(b.eq(0.0).where(1.0, b.gt(0.0).where(0.0, float("inf"))), power)
     if b in (1, 2, 3):
         return a if b == 1 else a * a if b == 2 else a * a * a
     return a.sqrt() if b == 0.5 else a.pow(exponent=float(b))
@@ -98,7 +118,11 @@ POINTWISE: dict[str, Callable[..., Ref]] = {
     "div": _div,
     "multiply": lambda a, b: a * b,
     "sgn": lambda a: a.sign(),
-    "trunc": lambda a: a.sign() * a.abs().floor(),
+    "trunc": _trunc,
+    "frac": lambda a: a - _trunc(a),
+    "fmod": lambda a, b: a - b * _trunc(a / b),
+    "remainder": lambda a, b: a - b * (a / b).floor(),
+    "floor_divide": lambda a, b: (a / b).floor(),
     "square": lambda a: a * a,
     "exp2": lambda a: (a * 0.6931471805599453).exp(),
     "log2": lambda a: a.log() / 0.6931471805599453,
@@ -114,15 +138,19 @@ POINTWISE: dict[str, Callable[..., Ref]] = {
     "where": lambda c, a, b: c.where(a, b),
     "masked_fill": lambda a, mask, value: mask.where(value, a),
     "clamp": _clamp,
-    "clamp_min": lambda a, low: a.maximum(low),
-    "clamp_max": lambda a, high: a.minimum(high),
-    "hardtanh": lambda a, low=-1.0, high=1.0: _clamp(a, low, high),
-    "relu6": lambda a: _clamp(a, 0.0, 6.0),
-    "hardsigmoid": lambda a: _clamp(a + 3.0, 0.0, 6.0) / 6.0,
+    "clamp_min": _clamp,
+    "clamp_max": lambda a, high: _clamp(a, None, high),
+    "hardtanh": _hardtanh,
+    "relu6": lambda a: _hardtanh(a, 0.0, 6.0),
+    "hardsigmoid": lambda a: _hardtanh(a + 3.0, 0.0, 6.0) / 6.0,
     "hardswish": lambda a: a * _clamp(a + 3.0, 0.0, 6.0) / 6.0,
     "leaky_relu": lambda a, slope=0.01: a.gt(0.0).where(a, a * float(slope)),
+    "_prelu_kernel": lambda a, slope: a.gt(0.0).where(a, a * slope),
     "threshold": lambda a, threshold, value: a.gt(threshold).where(a, value),
+    "hardshrink": lambda a, bound=0.5: a.abs().le(float(bound)).where(0.0, a),
+    "softshrink": lambda a, bound=0.5: a.gt(bound).where(a - float(bound), a.lt(-bound).where(a + float(bound), 0.0)),
     "elu": _elu,
+    "celu": lambda a, alpha=1.0: _elu(a, alpha, 1.0, 1.0 / alpha),
     "silu": lambda a: a * a.sigmoid(),
     "mish": lambda a: a * _softplus(a).tanh(),
     "gelu": _gelu,
@@ -181,6 +209,21 @@ def _addmm(call: Call, bias: Val, a: Val, b: Val, beta: float = 1, alpha: float 
     out = out if alpha == 1 else out * float(alpha)
     offset = call.aligned(bias)
     return out + (offset if beta == 1 else offset * float(beta))
+
+
+def _mv(call: Call, a: Val, v: Val) -> Ref:
+    """[B, K] by [K]; a product by a parameter as one column."""
+    if v.at is not None or a.at == len(a.sizes) - 1:
+        raise call.refuse("mixes the sequences of a batch")
+    if a.at is None:
+        return call.shaped((a.ref * v.ref).sum(dims=(-1,)))
+    return call.shaped(_product(call, a.ref, v.ref.reshape(shape=(*v.ref.shape, 1))))
+
+
+def _dot(call: Call, a: Val, b: Val) -> Ref:
+    if a.at is not None or b.at is not None:
+        raise call.refuse("mixes the sequences of a batch")
+    return call.shaped((a.ref * b.ref).sum(dims=(-1,)))
 
 
 def _linear(call: Call, x: Val, weight: Val, bias: Val | None = None) -> Ref:
@@ -260,12 +303,17 @@ def _var(call: Call, a: Val, dims: Any = None, correction: Any = None, keepdim: 
 
 
 def _std(call: Call, a: Val, dims: Any = None, correction: Any = None, keepdim: bool = False) -> Ref:
-    return call.shaped(_variance(call, a, dims, 1 if correction is None else correction)[0].sqrt())
+    return call.shaped(_safe_sqrt(_variance(call, a, dims, 1 if correction is None else correction)[0]))
 
 
 def _var_mean(call: Call, a: Val, dims: Any = None, correction: Any = None, keepdim: bool = False) -> list[Ref | None]:
     var, mean = _variance(call, a, dims, 1 if correction is None else correction)
     return [call.shaped(var, 0), call.shaped(mean, 1)]
+
+
+def _std_mean(call: Call, a: Val, dims: Any = None, correction: Any = None, keepdim: bool = False) -> list[Ref | None]:
+    var, mean = _variance(call, a, dims, 1 if correction is None else correction)
+    return [call.shaped(_safe_sqrt(var), 0), call.shaped(mean, 1)]
 
 
 def _max_dim(sign: float) -> Rule:
@@ -280,7 +328,7 @@ def _max_dim(sign: float) -> Rule:
 def _norm(call: Call, a: Val, order: float = 2, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Ref:
     over = call.dims(a, dims)
     if order == 2:
-        return call.shaped((a.ref * a.ref).sum(dims=over).sqrt())
+        return call.shaped(_safe_sqrt((a.ref * a.ref).sum(dims=over)))
     if order == 1:
         return call.shaped(a.ref.abs().sum(dims=over))
     if order == float("inf"):
@@ -317,8 +365,33 @@ def _layer_norm(call: Call, a: Val, shape: list[int], weight: Val | None, bias: 
     return [out if bias is None else out + bias.ref, None, None]
 
 
+def _nan_to_num(call: Call, a: Val, nan: float | None = None, high: float | None = None,
+                low: float | None = None) -> Ref:
+    largest = torch.finfo(call.low.first.dtypes[call.entry.args[0].index]).max
+    kept = a.ref.ne(a.ref).where(nan or 0.0, a.ref)
+    below = kept.eq(-float("inf")).where(-largest if low is None else low, kept)
+    return kept.eq(float("inf")).where(largest if high is None else high, below)
+
+
+def _group_norm(call: Call, a: Val, weight: Val | None, bias: Val | None, _n: Any, channels: int, inner: int,
+                groups: int, eps: float) -> list[Ref | None]:
+    if a.at != 0 or a.fold != 1:
+        raise call.refuse("mixes the sequences of a batch")
+    flat = a.ref.reshape(shape=(groups, channels * inner // groups))
+    count = flat.shape[-1]
+    centred = flat - flat.sum(dims=(-1,)) * (1.0 / count)
+    out = centred * ((centred * centred).sum(dims=(-1,)) * (1.0 / count) + eps).rsqrt()
+    out = out.reshape(shape=(channels, inner))
+    out = out if weight is None else out * weight.ref.reshape(shape=(channels, 1))
+    out = out if bias is None else out + bias.ref.reshape(shape=(channels, 1))
+    return [call.shaped(out), None, None]
+
+
 def _log_sigmoid(call: Call, a: Val) -> list[Ref | None]:
-    return [a.ref.minimum(0.0) - (-a.ref.abs()).exp().log1p(), None]
+    """``min(a, 0) - log(1 + exp(-|a|))``, written so that every derivative at 0 is that of one of its branches."""
+    positive = a.ref.gt(0.0)
+    rest = positive.where(-a.ref, a.ref).exp().log1p()
+    return [positive.where(0.0, a.ref) - rest, None]
 
 
 def _glu(call: Call, a: Val, dim: int = -1) -> Ref:
@@ -499,14 +572,38 @@ def _roll(call: Call, a: Val, shifts: Sequence[int], dims: Sequence[int] = ()) -
 
 
 def _pad(call: Call, a: Val, padding: Sequence[int], value: float = 0) -> Ref:
-    if value:
-        raise call.refuse("pads with a number other than 0")
     ref = a.ref
     for i in range(0, len(padding), 2):
-        if padding[i] or padding[i + 1]:
+        before, after = padding[i : i + 2]
+        if before or after:
             d = call.dim(a, len(a.sizes) - 1 - i // 2)
-            ref = ref.pad(dim=d, before=padding[i], after=padding[i + 1])
+            start, stop = max(0, -before), ref.shape[d] + min(0, after)
+            ref = ref if (start, stop) == (0, ref.shape[d]) else ref.slice(dim=d, start=start, stop=stop)
+            ref = _beside(ref, d, max(0, before), max(0, after), value)
     return ref
+
+
+def _beside(ref: Ref, dim: int, before: int, after: int, value: float) -> Ref:
+    """With so many elements of a value before and after."""
+    if not value:
+        return ref.pad(dim=dim, before=before, after=after)
+
+    def piece(size: int) -> list[Ref]:
+        shape = list(ref.shape)
+        shape[dim] = size
+        return [ref.builder.const(float(value)).expand(shape=tuple(shape))] if size else []
+
+    return ref.builder.add("cat", *piece(before), ref, *piece(after), dim=dim)
+
+
+def _diagonal(call: Call, a: Val, offset: int = 0, first: int = 0, second: int = 1) -> Ref:
+    one, two = call.dim(a, first), call.dim(a, second)
+    rank, n, m = len(a.ref.shape), a.ref.shape[one], a.ref.shape[two]
+    order = [d for d in range(-rank, 0) if d not in (one, two)] + [one, two]
+    flat = a.ref.permute(dims=tuple(order)) if order != sorted(order) else a.ref
+    flat = flat.reshape(shape=(*flat.shape[:-2], n * m))
+    places = tuple(i * m + i + offset for i in range(n) if 0 <= i + offset < m)
+    return call.shaped(flat.take(dim=-1, index=places))
 
 
 def _filled(value: float | None) -> Rule:
@@ -544,19 +641,35 @@ def _to_copy(call: Call, a: Val, dtype: torch.dtype | None = None, **_: Any) -> 
     return a.ref.cast(to=kind_of(dtype))
 
 
-def _noise(kind: str) -> Rule:
-    def rule(call: Call, a: Val, p: float = 0.5, *args: Any, **kwargs: Any) -> Ref:
-        places = [a.ref.id, len(call.low.builder.nodes)]
-        extra = {"p": float(p)} if kind == "bernoulli" else {}
-        return call.builder.leaf("noise", features(call.sizes), kind=kind, number=places[1], **extra)
+def _drawn(call: Call, kind: str, **extra: Any) -> Ref:
+    """Random numbers of the result's shape, drawn anew for every step and sequence."""
+    if not any(isinstance(n, Batch) for n in call.sizes):
+        raise call.refuse("draws random numbers for something without a batch, at every step anew")
+    return call.builder.leaf("noise", features(call.sizes), kind=kind, number=len(call.builder.nodes), **extra)
 
-    return rule
+
+def _bernoulli(call: Call, a: Val, p: float | Val = 0.5, **_: Any) -> Ref:
+    if isinstance(p, Val):
+        return _drawn(call, "uniform").lt(call.aligned(p)).cast(to="float")
+    return _drawn(call, "bernoulli", p=float(p))
+
+
+def _uniform(call: Call, a: Val, low: float = 0.0, high: float = 1.0, **_: Any) -> Ref:
+    return _drawn(call, "uniform") * float(high - low) + float(low)
+
+
+def _normal(call: Call, a: Val, mean: float = 0.0, std: float = 1.0, **_: Any) -> Ref:
+    return _drawn(call, "normal") * float(std) + float(mean)
+
+
+def _normal_around(call: Call, mean: Any, std: Any = 1.0, **_: Any) -> Ref:
+    return call.aligned(mean) + call.aligned(std) * _drawn(call, "normal")
 
 
 def _dropout(call: Call, a: Val, p: float, train: bool = True) -> list[Ref | None]:
     if not train or p == 0:
         return [a.ref, None]
-    kept = call.builder.leaf("noise", a.ref.shape, kind="bernoulli", number=len(call.builder.nodes), p=1.0 - p)
+    kept = _drawn(call, "bernoulli", p=1.0 - p)
     return [a.ref * kept * (1.0 / (1.0 - p) if p < 1 else 0.0), kept]
 
 
@@ -565,18 +678,26 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(SAME, _same),
     "mm": _mm, "addmm": _addmm, "linear": _linear, "bmm": _bmm, "baddbmm": _baddbmm,
     "sum": _reduce("sum"), "amax": _reduce("amax"), "amin": _reduce("amin"), "mean": _mean,
-    "max": _max_dim(1), "min": _max_dim(-1), "var": _var, "std": _std, "var_mean": _var_mean,
+    "max": _max_dim(1), "min": _max_dim(-1), "max.default": _reduce("amax"), "min.default": _reduce("amin"),
+    "max.other": _pointwise(POINTWISE["maximum"]), "min.other": _pointwise(POINTWISE["minimum"]),
+    "var": _var, "std": _std, "var_mean": _var_mean,
+    "std_mean": _std_mean, "native_group_norm": _group_norm, "diagonal": _diagonal, "mv": _mv, "dot": _dot,
+    "nan_to_num": _nan_to_num,
     "linalg_vector_norm": _norm, "norm": _norm, "_softmax": _softmax, "_log_softmax": _log_softmax,
     "logsumexp": _logsumexp, "native_layer_norm": _layer_norm, "log_sigmoid_forward": _log_sigmoid, "glu": _glu,
     "cumsum": _cumsum, "permute": _permute, "transpose": _transpose, "t": _transpose,
     "expand": _expand, "expand_as": _expand, "repeat": _repeat, "slice": _slice, "select": _select,
     "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "split": _split, "split_with_sizes": _split,
+    "unsafe_split": _split, "unsafe_split_with_sizes": _split,
     "unbind": _unbind, "cat": _cat, "stack": _stack, "index_select": _index_select, "index": _index, "flip": _flip,
     "roll": _roll, "constant_pad_nd": _pad, "zeros_like": _filled(0.0), "ones_like": _filled(1.0),
     "new_zeros": _filled(0.0), "new_ones": _filled(1.0), "empty_like": _filled(0.0), "new_empty": _filled(0.0),
     "zero": _filled(0.0), "full_like": _full, "new_full": _full, "fill": _fill, "copy": _copy, "_to_copy": _to_copy,
-    "bernoulli": _noise("bernoulli"), "rand_like": _noise("uniform"), "randn_like": _noise("normal"),
-    "uniform": _noise("uniform"), "normal": _noise("normal"), "native_dropout": _dropout,
+    "bernoulli": _bernoulli, "bernoulli.default": lambda call, a, **_: _bernoulli(call, a, a),
+    "rand_like": lambda call, a, **_: _drawn(call, "uniform"),
+    "randn_like": lambda call, a, **_: _drawn(call, "normal"), "uniform": _uniform, "normal": _normal,
+    "normal.Tensor_float": _normal_around, "normal.float_Tensor": _normal_around,
+    "normal.Tensor_Tensor": _normal_around, "native_dropout": _dropout,
 }
 
 

@@ -22,9 +22,12 @@ def check_allowed(name: str) -> str | None:
     """
     packet, _, overload = name.partition(".")
     try:
-        schema = getattr(getattr(torch.ops.aten, packet), overload or "default")._schema
+        function = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        schema = function._schema
     except AttributeError:
         return "is not an operation of torch"
+    if torch.Tag.nondeterministic_seeded in function.tags:
+        return "draws random numbers in a way that a program does not know"
     if schema.is_mutable or packet.startswith(("empty", "as_strided", "set", "resize", "from_file", "_unsafe")):
         return "changes its arguments or looks at raw memory"
     if packet in ("native_batch_norm", "batch_norm", "_native_batch_norm_legit"):

@@ -44,6 +44,7 @@ def broadcast(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
 
 
 def promote(dtypes: Sequence[str], attrs: Attrs) -> str:
+    """The dtype of a result: the widest of its operands'."""
     return next(kind for kind in ("float", "int", "bool") if kind in dtypes)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ostinato.cell import Cell
 from ostinato.program.ir import Program
-from ostinato.program.record import CannotTrace
+from ostinato.program.record import CannotTrace, line_of
 from ostinato.program.trace import InputSpec, Signature, plain_values, sample, swapped, undisturbed
 
 Runner = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], dict[str, Tensor]], list[Tensor]]
@@ -35,15 +35,22 @@ def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner
         leaves = {k: v.requires_grad_() if v.is_floating_point() else v for k, v in values.items()}
         xs, starts, constants = _samples(cell, signature)
         named = {**{k: v.double() if v.is_floating_point() else v for k, v in program.tensors.items()}, **leaves}
-        with swapped(cell, lambda value, name: leaves[name]):
-            expected = by_step(xs, starts, constants, named)
-            alone = by_step([x[:, :1] for x in xs], [s[:, :1] for s in starts], [c[:1] for c in constants], named)
-        actual = by_program(xs, starts, constants, named)
         wrt = [v for v in (*leaves.values(), *xs, *starts) if v.requires_grad]
-        pairs = [("values", actual, expected), ("gradients", _gradients(actual, wrt), _gradients(expected, wrt))]
+        with swapped(cell, lambda value, name: leaves[name]):
+            step = cell.step
+            # A step may change its arguments in place; what it is given here is used twice.
+            cell.step = lambda *args: step(*[a.clone() for a in args])  # type: ignore[method-assign]
+            try:
+                expected = by_step(xs, starts, constants, named)
+                alone = by_step([x[:, :1] for x in xs], [s[:, :1] for s in starts], [c[:1] for c in constants], named)
+                slopes = _gradients(expected, wrt)
+            except Exception as error:
+                raise CannotTrace(f"{type(error).__name__}: {error}", line_of(error)) from error
+        actual = by_program(xs, starts, constants, named)
+        pairs = [("values", actual, expected), ("gradients", _gradients(actual, wrt), slopes)]
         if any(_far(a, e[:, :1]) for a, e in zip(alone, expected, strict=True)):
-            raise CannotTrace(f"{type(cell).__name__}.step mixes the sequences of a batch: a sequence's values depend on "
-                              "the others")
+            raise CannotTrace(f"{type(cell).__name__}.step mixes the sequences of a batch: a sequence's values depend "
+                              "on the others")
         for what, a, e in pairs:
             if any(_far(p, q) for p, q in zip(a, e, strict=True)):
                 raise CannotTrace(f"the {what} of {type(cell).__name__}.step are not those of its operations (.data? a "

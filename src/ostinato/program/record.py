@@ -10,8 +10,9 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ class Entry:
     outs: tuple[Var, ...]
     source: str
     stopped: bool
+    old: Var | None = None
+    """Where a value is changed in place: the one before, whose derivative it keeps if it is stopped."""
 
 
 class Root:
@@ -67,7 +70,10 @@ class Recorder:
         self.dtypes: list[torch.dtype] = []
         self.leaves: dict[int, tuple[str, str]] = {}
         self.constants: dict[int, Tensor] = {}
-        self._constant_vars: dict[int, Var] = {}
+        self.stored: dict[str, Var] = {}  # what the step left in attributes of the cell
+        self.draws = False  # whether an operation on the step's arguments draws random numbers
+        self._constant_vars: dict[tuple[int, int], Var] = {}
+        self._alive: list[Tensor] = []  # so that no other tensor gets one's id
 
     def new(self, shape: Sequence[int], dtype: torch.dtype) -> Var:
         self.shapes.append(tuple(shape))
@@ -82,30 +88,35 @@ class Recorder:
         return TraceTensor(value, self, Root(var, value.shape, fixed), (), var)
 
     def constant(self, value: Tensor) -> Var:
-        """A plain tensor that the step met: a constant of the program."""
-        if id(value) not in self._constant_vars:
-            var = self.new(value.shape, value.dtype)
-            self._constant_vars[id(value)] = var
-            self.constants[var.index] = value
-        return self._constant_vars[id(value)]
+        """A plain tensor that the step met: a constant of the program, as it is now."""
+        if value.requires_grad:
+            raise CannotTrace("the step uses a tensor with a gradient that is neither an argument nor a parameter of "
+                              "the cell; register it as a parameter", user_line())
+        key = id(value), 0 if value.is_inference() else value._version
+        if key not in self._constant_vars:
+            self._alive.append(value)
+            self._constant_vars[key] = self.new(value.shape, value.dtype)
+            self.constants[self._constant_vars[key].index] = value.detach().clone()
+        return self._constant_vars[key]
 
-    def write(self, op: str, args: Sequence[Any], kwargs: dict[str, Any], outs: Sequence[Var]) -> None:
-        stopped = not torch.is_grad_enabled()
-        self.entries.append(Entry(op, tuple(args), kwargs, tuple(outs), user_line(), stopped))
+    def write(self, op: str, args: Sequence[Any], kwargs: dict[str, Any], outs: Sequence[Var],
+              stopped: bool | None = None, old: Var | None = None) -> None:
+        stopped = not torch.is_grad_enabled() if stopped is None else stopped
+        self.entries.append(Entry(op, tuple(args), kwargs, tuple(outs), user_line(), stopped, old))
 
     def current(self, tensor: TraceTensor) -> Var:
         """The tensor's present value, after what was done in place to it or to what it is a view of."""
         if tensor.version != tensor.root.version:
-            tensor.var = self.replay(tensor.root, tensor.path)[-1]
+            tensor.now = self.replay(tensor.root, tensor.path)[-1]
             tensor.version = tensor.root.version
-        return tensor.var
+        return tensor.now
 
     def replay(self, root: Root, path: Sequence[View]) -> list[Var]:
         """The values along a chain of views, from the whole to the part."""
         values = [root.var]
         for view in path:
             outs = [self.new(shape, view.dtype) for shape in view.shapes]
-            self.write(view.op, [values[-1], *view.args], view.kwargs, outs)
+            self.write(view.op, [values[-1], *view.args], view.kwargs, outs, view.stopped)
             values.append(outs[view.index])
         return values
 
@@ -115,10 +126,13 @@ class Recorder:
         if func in _DECISIONS:
             raise CannotTrace("the step takes a number out of a tensor (a Python decision on values)", user_line())
         refuse_custom_function()
+        self.draws |= torch.Tag.nondeterministic_seeded in func.tags
         if func._schema.is_mutable:
             return self._in_place(func, args, kwargs)
         noted = [self._note(a) for a in args], {k: self._note(v) for k, v in kwargs.items()}
         result = func(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
+        if result is None:
+            return None  # a check of torch's
         results = [result] if isinstance(result, Tensor) else list(result)
         outs = [self.new(r.shape, r.dtype) for r in results]
         self.write(name, *noted, outs)
@@ -131,7 +145,7 @@ class Recorder:
         if not (isinstance(source, TraceTensor) and func._schema.returns[0].alias_info is not None):
             return TraceTensor(results[i], self, Root(outs[i], results[i].shape), (), outs[i])
         shapes = tuple(tuple(r.shape) for r in results)
-        view = View(name, tuple(noted[0][1:]), noted[1], shapes, results[i].dtype, i)
+        view = View(name, tuple(noted[0][1:]), noted[1], shapes, results[i].dtype, i, not torch.is_grad_enabled())
         return TraceTensor(results[i], self, source.root, (*source.path, view), outs[i])
 
     def _in_place(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -147,16 +161,18 @@ class Recorder:
         noted = [self._note(a) for a in args], {k: self._note(v) for k, v in kwargs.items()}
         func(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
         out = self.new(target.value.shape, target.value.dtype)
-        self.write(f"aten.{short[:-1]}.{func._overloadname}", *noted, [out])
+        old = None if target.path else target.root.var
+        self.write(f"aten.{short[:-1]}.{func._overloadname}", *noted, [out], old=old)
         self._write_back(target, out)
         return target
 
     def _write_back(self, target: TraceTensor, new: Var) -> None:
         """Put the changed part back into the whole, view by view."""
-        chain = self.replay(target.root, target.path[:-1]) if target.path else [target.root.var]
+        chain = self.replay(target.root, target.path[:-1]) if target.path else []
         for view, base in zip(reversed(target.path), reversed(chain), strict=True):
             out = self.new(self.shapes[base.index], view.dtype)
-            self.write(*view.scatter(base, new, self.shapes[base.index]), [out])
+            last = base == target.root.var
+            self.write(*view.scatter(base, new, self.shapes[base.index]), [out], old=base if last else None)
             new = out
         target.root.var = new
         target.root.version += 1
@@ -181,13 +197,14 @@ class View:
     shapes: tuple[tuple[int, ...], ...]
     dtype: torch.dtype
     index: int
+    stopped: bool
 
     def scatter(self, base: Var, new: Var, shape: tuple[int, ...]) -> tuple[str, list[Any], dict[str, Any]]:
         """The operation that gives ``base`` with this part replaced by ``new``."""
         name = self.op.split(".")[1]
         if name in ("slice", "select"):
             return f"aten.{name}_scatter.default", [base, new, *self.args], {}
-        if name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "alias", "detach"):
+        if name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "alias"):
             return "aten.view.default", [new, list(shape)], {}
         if name in ("t", "transpose"):
             return self.op, [new, *self.args], {}
@@ -205,15 +222,15 @@ class TraceTensor(Tensor):
     recorder: Recorder
     root: Root
     path: tuple[View, ...]
-    var: Var
+    now: Var  # not ``var``: that is the variance, a method of every tensor
     version: int
 
     @staticmethod
-    def __new__(cls, value: Tensor, recorder: Recorder, root: Root, path: tuple[View, ...], var: Var) -> TraceTensor:
+    def __new__(cls, value: Tensor, recorder: Recorder, root: Root, path: tuple[View, ...], now: Var) -> TraceTensor:
         self = Tensor._make_wrapper_subclass(
             cls, value.shape, strides=value.stride(), dtype=value.dtype, device=value.device
         )
-        self.value, self.recorder, self.root, self.path, self.var = value, recorder, root, path, var
+        self.value, self.recorder, self.root, self.path, self.now = value, recorder, root, path, now
         self.version = root.version
         return self
 
@@ -252,16 +269,38 @@ def _value(value: Any) -> Any:
     return [_value(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def user_line() -> str:
+def user_line(frame: FrameType | None = None) -> str:
     """``file:line: code`` of the nearest frame that is neither torch's nor of this package."""
-    frame = sys._getframe(1)
+    frame = frame or sys._getframe(1)
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith((_TORCH, _OURS)) and not name.startswith("<frozen"):
-            code = linecache.getline(name, frame.f_lineno).strip()
-            return f"{os.path.basename(name)}:{frame.f_lineno}" + (f": {code}" if code else "")
+        if _is_users(frame):
+            return _described(frame, frame.f_lineno)
         frame = frame.f_back
     return ""
+
+
+def line_of(error: BaseException) -> str:
+    """The same, of the last such frame that an error came through."""
+    lines = [_described(t.tb_frame, t.tb_lineno) for t in _tracebacks(error) if _is_users(t.tb_frame)]
+    return lines[-1] if lines else ""
+
+
+def _tracebacks(error: BaseException) -> Iterator[TracebackType]:
+    at = error.__traceback__
+    while at is not None:
+        yield at
+        at = at.tb_next
+
+
+def _is_users(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return not name.startswith((_TORCH + os.sep, _OURS + os.sep)) and not name.startswith("<frozen")
+
+
+def _described(frame: FrameType, line: int) -> str:
+    name = frame.f_code.co_filename
+    code = linecache.getline(name, line).strip()
+    return f"{os.path.basename(name)}:{line}" + (f": {code}" if code else "")
 
 
 def refuse_custom_function() -> None:
@@ -269,7 +308,7 @@ def refuse_custom_function() -> None:
     frame = sys._getframe(1)
     while frame is not None and not frame.f_code.co_filename.startswith(_OURS + os.sep + "trace"):
         if frame.f_code.co_name == "apply" and frame.f_code.co_filename.endswith("autograd/function.py"):
-            raise CannotTrace("a custom autograd.Function hides its derivative", user_line())
+            raise CannotTrace("a custom autograd.Function hides its derivative", user_line(frame))
         frame = frame.f_back
 
 
@@ -288,11 +327,12 @@ def _straight(overload: Any, arity: int, with_number: Any = None) -> Callable[..
 
 
 def _rsub(a: Tensor, b: Any) -> Any:
-    return a.recorder.call(aten.rsub.Scalar, (a, b), {}) if isinstance(b, (int, float)) else NotImplemented
+    return _recorder((a,)).call(aten.rsub.Scalar, (a, b), {}) if isinstance(b, (int, float)) else NotImplemented
 
 
 def _rdiv(a: Tensor, b: Any) -> Any:
-    return a.recorder.call(aten.mul.Tensor, (a.recorder.call(aten.reciprocal.default, (a,), {}), b), {})
+    recorder = _recorder((a,))
+    return recorder.call(aten.mul.Tensor, (recorder.call(aten.reciprocal.default, (a,), {}), b), {})
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
@@ -333,8 +373,13 @@ def _getitem(x: Tensor, index: Any) -> Any:
             return NotImplemented
         if part != slice(None):
             stop = sys.maxsize if part.stop is None else part.stop
-            x = x.recorder.call(aten.slice.Tensor, (x, dim, part.start or 0, stop, 1), {})
+            x = _recorder((x,)).call(aten.slice.Tensor, (x, dim, part.start or 0, stop, 1), {})
     return x
+
+
+def _new_tensor(like: Tensor, data: Any, **options: Any) -> Tensor:
+    """Made without torch's own, which would call the result a TraceTensor."""
+    return torch.tensor(data, **{"dtype": like.dtype, "device": like.device, **options})
 
 
 def _where(condition: Tensor, a: Any = None, b: Any = None) -> Any:
@@ -361,6 +406,7 @@ def _direct() -> dict[Any, Callable[..., Any]]:
         functional.linear: _linear, functional.layer_norm: _layer_norm, functional.softplus: _softplus,
         functional.logsigmoid: _log_sigmoid, functional.relu: table[torch.relu],
         torch.chunk: _chunk, Tensor.chunk: _chunk, torch.cat: _cat, torch.where: _where, Tensor.__getitem__: _getitem,
+        Tensor.new_tensor: _new_tensor,
     }
     return table
 

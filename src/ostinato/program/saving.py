@@ -96,7 +96,8 @@ def sunk_nodes(program: Program) -> frozenset[int]:
     parts, nodes = program.parts, program.nodes
     inputs = {i for i, part in enumerate(parts) if part == "X"}
     users = [i for i, part in enumerate(parts) if part == "S"]
-    wanted = {a for i in users for a in nodes[i].args if a in inputs} | {i for i in program.next.values() if i in inputs}
+    wanted = {a for i in users for a in nodes[i].args if a in inputs}
+    wanted |= {i for i in program.next.values() if i in inputs}
     outside = {i for i in inputs if nodes[i].op in ("x", "noise", "matmul") or nodes[i].op.startswith("aten:")}
     edges = [(a, i) for i in inputs - outside for a in nodes[i].args if a in inputs]
     cut = minimum_cut({i: size_of(program, i) for i in inputs}, edges, outside, wanted)

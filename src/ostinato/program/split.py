@@ -41,7 +41,8 @@ def split(program: Program, sunk: Iterable[int] = ()) -> Split:
     after = tuple(i for i, part in enumerate(parts) if part in "YR")
     roots = (*program.next.values(), *program.emit.values(), *(a for i in after for a in nodes[i].args))
     needed = {a for i in inside for a in nodes[i].args} - inside
-    needed |= {i for i in roots if i not in loop and parts[i] not in "YR" and i not in set(program.next.values()) & inside}
+    own = set(program.next.values()) & inside
+    needed |= {i for i in roots if i not in loop and parts[i] not in "YR" and i not in own}
     before = _closure(program, needed, loop)
     if not program.states:
         return Split(program, before, None, after)

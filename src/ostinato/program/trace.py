@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ostinato.cell import Cell
 from ostinato.program.ir import Program, Ref, Shape, StateVar, finish
 from ostinato.program.lower import SIZES, Lowering, Val, features
-from ostinato.program.record import CannotTrace, Recorder, TraceTensor
+from ostinato.program.record import CannotTrace, Recorder, TraceTensor, line_of
 from ostinato.program.rewrite import optimise
 from ostinato.program.verify import verify
 
@@ -48,6 +49,9 @@ def trace(cell: Cell, signature: Signature) -> Program:
     (first, news, out), (second, _, _) = recordings
     low = Lowering(first, second)
     low.run()
+    for name, var in first.stored.items():
+        if not low.only_parameters(low.value(var).ref):  # a weight, computed by a hook
+            raise _changed(cell, name)
     following = {s.name: _float(low.value(v)) for s, v in zip(cell.states, news, strict=True)}
     emit = {"output": low.value(out).ref, **{f"state.{name}": ref for name, ref in following.items()}}
     _check_batch(low, cell, news, out)
@@ -82,28 +86,55 @@ def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, lis
         arguments += [made(InputSpec(s.shape, signature.dtype), "read", f"{s.name}@{d}") for d in s.delays]
     arguments += [made(spec, "q", f"q{i}") for i, spec in enumerate(signature.constants)]
     with swapped(cell, lambda value, name: recorder.leaf(values[name], "p", name)):
-        before = numbers(cell)
-        news, out = cell.split_result(cell.step(*arguments))
+        before, draws = numbers(cell), _random_states()
+        news, out = cell.split_result(_called(cell, arguments))
         _check_unchanged(before, numbers(cell), cell)
+        recorder.stored = {name: recorder.current(v) for name, v in _attributes(cell, TraceTensor)}
+        if draws != _random_states() and not recorder.draws:
+            raise CannotTrace(f"{type(cell).__name__}.step draws random numbers that are not made from its arguments; "
+                              "use torch.rand_like or torch.randn_like")
         noted = [recorder.current(v) if isinstance(v, TraceTensor) else recorder.constant(v) for v in (*news, out)]
     return recorder, noted[:-1], noted[-1]
 
 
+def _called(cell: Cell, arguments: Sequence[TraceTensor]) -> Any:
+    """The step's result. An error of the step is a reason not to trace it: it comes again, with its own line, when the
+    step runs as it is."""
+    try:
+        return cell.step(*arguments)
+    except CannotTrace:
+        raise
+    except Exception as error:
+        raise CannotTrace(f"{type(error).__name__}: {error}", line_of(error)) from error
+
+
+def _random_states() -> tuple[Any, ...]:
+    return random.getstate(), torch.random.get_rng_state().tolist()
+
+
 def numbers(cell: nn.Module) -> dict[str, Any]:
     """The plain attributes of a cell and its parts: what a step's Python reads."""
-    return {
-        f"{prefix}.{key}" if prefix else key: value
+    return dict(_attributes(cell, (int, float, str, tuple, type(None))))
+
+
+def _attributes(cell: nn.Module, kinds: Any) -> list[tuple[str, Any]]:
+    return [
+        (f"{prefix}.{key}" if prefix else key, value)
         for prefix, module in cell.named_modules()
         for key, value in module.__dict__.items()
-        if isinstance(value, (int, float, str, tuple, type(None)))
-    }
+        if isinstance(value, kinds)
+    ]
+
+
+def _changed(cell: Cell, name: str) -> CannotTrace:
+    return CannotTrace(f"{type(cell).__name__}.step changes self.{name}; what changes over time must be a declared "
+                       "state")
 
 
 def _check_unchanged(before: dict[str, Any], after: dict[str, Any], cell: Cell) -> None:
     for name, value in after.items():
-        if name not in before or before[name] is not value and before[name] != value:
-            raise CannotTrace(f"{type(cell).__name__}.step changes self.{name}; what changes over time must be a "
-                              "declared state")
+        if name not in before or (before[name] is not value and before[name] != value):
+            raise _changed(cell, name)
 
 
 def sample(spec: InputSpec, batch: int, device: torch.device, generator: torch.Generator) -> Tensor:
@@ -132,7 +163,9 @@ def swapped(cell: nn.Module, replace: Callable[[Tensor, str], Tensor]) -> Iterat
         for module, attributes, parameters, buffers in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            for table, old in ((module._parameters, parameters), (module._buffers, buffers)):
+            tables: list[tuple[dict[str, Any], dict[str, Any]]]
+            tables = [(module._parameters, parameters), (module._buffers, buffers)]
+            for table, old in tables:
                 table.clear()
                 table.update(old)
 
@@ -158,7 +191,8 @@ def plain_values(cell: nn.Module) -> dict[str, Tensor]:
 
 
 def _plain(value: Tensor) -> Tensor:
-    if type(value) not in (Tensor, nn.Parameter) or value.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(value):
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)  # type: ignore[attr-defined]
+    if type(value) not in (Tensor, nn.Parameter) or value.is_meta or wrapped:
         generator = torch.Generator().manual_seed(0)
         made = 0.1 * torch.randn(tuple(int(n) for n in value.shape), generator=generator)
         return made.to(value.dtype)
@@ -171,6 +205,7 @@ def undisturbed() -> Iterator[None]:
     numbers of the user as they were."""
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.callback(random.setstate, random.getstate())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for kind in ("cpu", "cuda"):

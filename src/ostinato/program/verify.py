@@ -79,7 +79,7 @@ def _check_leaf(program: Program, node: Node, attrs: dict[str, Any]) -> None:
 
 def _check_operation(program: Program, node: Node, attrs: dict[str, Any]) -> None:
     rule, args = OPS[node.op], [program.nodes[a] for a in node.args]
-    if rule.arity is not None and len(args) != rule.arity or not args:
+    if (rule.arity is not None and len(args) != rule.arity) or not args:
         raise ValueError(f"takes {rule.arity} nodes, it has {len(args)}")
     if set(attrs) != set(rule.attrs):
         raise ValueError(f"takes the attributes {rule.attrs}, it has {sorted(attrs)}")
