@@ -29,7 +29,7 @@ def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], r
         return Reference(plan.loop).run(inputs, initial, run, reverse)
     forward_mode = _forward_mode()
     keep = forward_mode or (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors))
-    if torch.compiler.is_compiling() or _faked(tensors):
+    if torch.compiler.is_compiling() or faked(tensors):
         outs = torch.ops.ostinato.loop(plan.key, keep, reverse, run.lead[0], tensors)
     elif keep:
         outs = Loop.apply(plan, run, reverse, *tensors)
@@ -56,7 +56,7 @@ def _differentiable(value: Tensor) -> bool:
     return value.requires_grad and value.is_floating_point()
 
 
-def _faked(tensors: Sequence[Tensor]) -> bool:
+def faked(tensors: Sequence[Tensor]) -> bool:
     """Whether a compiler is looking, and not a run."""
     return any(type(t).__name__ in ("FakeTensor", "FunctionalTensor") for t in tensors)
 

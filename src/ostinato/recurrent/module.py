@@ -217,7 +217,8 @@ def _run_compiled(handle: int, x: list[Tensor], initial: list[Tensor], lengths: 
     """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
     module = Recurrent._handles[handle]
     names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]
-    with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True))):
+    with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True)),
+                                                  tie_weights=True):
         outs = module._call(x, initial or None, lengths, mask, reset, constants, all_states)
     return [outs[0], *outs[1], *(outs[2].values() if all_states else ())]
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from ostinato.cell import Cell
 from ostinato.engines import eager
 from ostinato.engines.choice import FallbackError, is_strict
+from ostinato.engines.differentiable import faked
 from ostinato.engines.plan import Plan
 from ostinato.program import CannotTrace, Program, Signature, trace
 from ostinato.program.evaluate import Run
 from ostinato.program.loaded import ProgramCell, input_spec
 from ostinato.program.loop_features import LIVE, RESET, register, with_features
 from ostinato.program.probe import probe
-from ostinato.program.trace import tensors_of
+from ostinato.program.trace import tensors_of, undisturbed
 from ostinato.recurrent.arguments import Arguments
 
 Outcome = tuple[Tensor, dict[str, Tensor], list[Tensor]]
@@ -59,7 +60,7 @@ class Programs:
         if isinstance(cell, ProgramCell):
             return cell.program_for(signature)
         self.traces += 1
-        with _said(cell, signature):
+        with _said(cell, signature), undisturbed():
             program = trace(cell, signature)
         plan = Plan(program)
 
@@ -112,7 +113,10 @@ class Programs:
                 values[name] = flags
         wanted = plan.program.inputs
         values |= {name: value for _, _, name, value in tensors_of(cell) if name in wanted}
-        values |= {name: _placed(value, run) for name, value in plan.program.tensors.items()}
+        tensors = plan.program.tensors
+        if faked(given.inputs):  # a graph that is being made takes no tensor from outside as it is
+            tensors = {name: torch.ops.aten.lift_fresh_copy.default(value) for name, value in tensors.items()}
+        values |= {name: _placed(value, run) for name, value in tensors.items()}
         initial = given.initial
         if live or reset:
             initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
