@@ -157,6 +157,8 @@ def swapped(cell: nn.Module, replace: Callable[[Tensor, str], Tensor]) -> Iterat
         for table, key, name, value in tensors_of(cell):
             if id(value) not in made:
                 made[id(value)] = replace(value, name)
+                if isinstance(value, nn.Parameter):
+                    made[id(value)]._is_param = True  # type: ignore[attr-defined] # isinstance asks it
             table[key] = made[id(value)]
         yield
     finally:
