@@ -17,7 +17,7 @@ from corpus import shakespeare, some_text
 
 from ostinato import cells
 from ostinato.cli import run_command
-from ostinato.training.files import load_tensors
+from ostinato.files import load_tensors
 from ostinato.training.run import RunFolder
 
 TINY = ["--hidden-size", "12", "--embedding-size", "8", "--batch", "4", "--bptt", "16", "--epochs", "2"]
@@ -295,12 +295,15 @@ def test_unknown_characters_are_counted(trained: Path, tmp_path: Path, capsys: C
         ("config.json", lambda d: d[:40], "config.json is damaged: it is not JSON"),
         ("config.json", lambda d: b"[]", "config.json is damaged"),
         ("config.json", lambda d: d.replace(b'"format": 1', b'"format": 2'), "run of format 2, written by ostinato"),
-        ("config.json", lambda d: d.replace(b'"hidden_size": 12', b'"hidden_size": 13'), "does not fit config.json"),
+        ("config.json", lambda d: d.replace(b'"tied_embeddings": false', b'"tied_embeddings": true'), "does not fit"),
+        ("program.json", lambda d: d[:40], "program.json is damaged"),
+        ("program.json", lambda d: d.replace(b"sigmoid", b"tanh"), "not the one that"),
+        ("program.json", lambda d: None, "program.json: no such file"),
         ("config.json", lambda d: d.replace(b"hidden_size", b"hidden_sise"), "unknown option"),
         ("config.json", lambda d: d.replace(b'"generate"', b'"paint"'), "run of the task 'paint'"),
         ("vocabulary.json", lambda d: d[:-9], "vocabulary.json is damaged"),
         ("vocabulary.json", lambda d: d.replace(b'"format": 1', b'"format": 7'), "not a vocabulary of format 1"),
-        ("vocabulary.json", lambda d: d.replace(b'"a",\n', b""), "does not fit config.json"),
+        ("vocabulary.json", lambda d: d.replace(b'"a",\n', b""), "the model knows"),
         ("model.safetensors", lambda d: d[:-100], "model.safetensors is damaged"),
         ("model.safetensors", lambda d: d[:-100] + bytes(100), "model.safetensors is damaged"),
         ("model.safetensors", lambda d: b"\x80\x04cos\nsystem\n(S'touch hacked'\ntR.", "model.safetensors is damaged"),

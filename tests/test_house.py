@@ -21,6 +21,7 @@ FLOORS = [
     {"program"},
     {"cells"},
     {"cell"},
+    {"files"},
     {"errors"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -20,10 +20,10 @@ from corpus import some_text
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
 from ostinato.features.text import Vocabulary
+from ostinato.files import load_tensors, save_tensors
 from ostinato.tasks import generate_run
 from ostinato.tasks.baselines import NGram
-from ostinato.tasks.generate import GenerateOptions, LanguageModel, evaluate, generate, streams
-from ostinato.training.files import load_tensors, save_tensors
+from ostinato.tasks.generate import GenerateOptions, LanguageModel, evaluate, generate, new_model, streams
 from ostinato.training.interrupt import Interrupted
 from ostinato.training.options import SCHEDULES, TrainingOptions
 from ostinato.training.run import RunFolder
@@ -209,7 +209,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
 
 def model_of(size: int = 9, **changes: Any) -> LanguageModel:
     torch.manual_seed(1)
-    return LanguageModel(size, dataclasses.replace(SMALL, dropout=0.0, **changes)).eval()
+    return new_model(size, dataclasses.replace(SMALL, dropout=0.0, **changes)).eval()
 
 
 def test_streams_hold_every_token_once() -> None:

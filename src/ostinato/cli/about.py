@@ -14,6 +14,7 @@ import torch
 from ostinato import cells
 from ostinato.cli.language import progress_bar
 from ostinato.cli.options import PATH, as_json, print_json
+from ostinato.engines.choice import ENGINES
 from ostinato.tasks import demo as tasks_demo
 from ostinato.training.run import RunFolder
 
@@ -64,7 +65,7 @@ def info(as_json: bool) -> None:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {name: version(name) for name in names},
         "threads": torch.get_num_threads(),
-        "engines": ["reference"],
+        "engines": list(ENGINES),
         "cells": list(cells.names()),
     }
     if as_json:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ostinato.cell import State
+from ostinato.errors import InputError
+from ostinato.files import digest, load_tensors, read_json, save_tensors, write_atomic, writing
 from ostinato.program import CannotTrace, InputSpec, InvalidProgram, Signature, from_json, to_json
 from ostinato.program.loaded import ProgramCell, Variant
 from ostinato.recurrent.module import Recurrent
@@ -24,29 +22,8 @@ FORMAT = 1
 PROGRAM, WEIGHTS = "program.json", "model.safetensors"
 
 
-class ModelFileError(ValueError):
+class ModelFileError(InputError):
     """A saved model that is missing, damaged, changed, or of another version."""
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then give it its own: it is there whole or not at all."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save(recurrent: Recurrent, folder: str | os.PathLike[str]) -> None:
@@ -57,15 +34,37 @@ def save(recurrent: Recurrent, folder: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: when it was never called, or when its step has no program.
-        OSError: when the folder cannot be written; what was there before stays.
+        InputError: when the folder cannot be written; what was there before stays.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     description, tensors = describe(recurrent)
-    weights = safetensors.torch.save(tensors)
-    description["weights"] = hashlib.sha256(weights).hexdigest()
-    write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / PROGRAM, json.dumps(description, indent=1).encode())
+    folder = Path(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_model(folder / PROGRAM, folder / WEIGHTS, description, tensors)
+
+
+def write_model(program: Path, weights: Path, description: Any, tensors: dict[str, Tensor]) -> None:
+    """Write a description and the tensors that belong to it; the tensors' file names the description's digest."""
+    text = json.dumps(description, indent=1)
+    save_tensors(weights, tensors, {"program": digest(text)})
+    write_atomic(program, text.encode())
+
+
+def read_model(program: Path, weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What :func:`write_model` wrote.
+
+    Raises:
+        ModelFileError: when a file is missing, damaged, or does not belong to the other.
+    """
+    try:
+        description = read_json(program)
+        text = program.read_text(encoding="utf-8")
+        tensors, data = load_tensors(weights)
+    except InputError as error:
+        raise ModelFileError(str(error)) from None
+    if not isinstance(data, dict) or data.get("program") != digest(text):
+        raise ModelFileError(f"{program} is damaged, or not the one that {weights} was saved with")
+    return description, tensors
 
 
 def load(folder: str | os.PathLike[str]) -> Recurrent:
@@ -75,29 +74,11 @@ def load(folder: str | os.PathLike[str]) -> Recurrent:
         ModelFileError: when a file is missing, damaged, does not belong to the other, or is of another version.
     """
     folder = Path(folder)
-    description = _json(folder / PROGRAM)
+    description, tensors = read_model(folder / PROGRAM, folder / WEIGHTS)
     try:
-        weights = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{folder / WEIGHTS}: {error.strerror}") from None
-    if description.get("weights") != hashlib.sha256(weights).hexdigest():
-        raise ModelFileError(f"{folder / WEIGHTS} is damaged, or not the file that {PROGRAM} was saved with")
-    try:
-        return restore(description, safetensors.torch.load(weights)).eval()
-    except (SafetensorError, InvalidProgram) as error:
+        return restore(description, tensors).eval()
+    except InvalidProgram as error:
         raise ModelFileError(f"{folder}: {error}") from None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ModelFileError(f"{path} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ModelFileError(f"{path} does not hold a saved recurrence")
-    return data
 
 
 def describe(recurrent: Recurrent) -> tuple[dict[str, Any], dict[str, Tensor]]:

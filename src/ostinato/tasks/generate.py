@@ -12,7 +12,7 @@ the next and the gradient is cut there (truncated back-propagation through time)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,24 +54,16 @@ class GenerateOptions(TrainingOptions):
 class LanguageModel(nn.Module):
     """Embedding, recurrent layers, and a linear map to the logits of the next token."""
 
-    def __init__(self, size: int, options: GenerateOptions) -> None:
+    def __init__(
+        self, size: int, embedding_size: int, layers: Sequence[Recurrent], width: int, options: GenerateOptions
+    ) -> None:
         super().__init__()
-        width = cells.output_size(make_cell(options, 1))
-        embedding_size = options.embedding_size or (width if options.tied_embeddings else 64)
-        if options.tied_embeddings and embedding_size != width:
-            raise InputError(f"tied embeddings are as wide as the output, {width}: --embedding-size {embedding_size}")
-        widths = [embedding_size] + [width] * (options.layers - 1)
         self.embedding = nn.Embedding(size, embedding_size)
-        self.layers = nn.ModuleList(Recurrent(make_cell(options, w)) for w in widths)
+        self.layers = nn.ModuleList(layers)
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Linear(width, size)
-        nn.init.zeros_(self.head.bias)
-        if options.tied_embeddings:  # small, as a matrix to the logits is
-            nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
+        if options.tied_embeddings:
             self.head.weight = self.embedding.weight
-        if options.initial_scale is not None:
-            for parameter in self.parameters():
-                nn.init.uniform_(parameter, -options.initial_scale, options.initial_scale)
 
     def forward(self, tokens: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Tokens ``[B, T]`` to logits ``[B, T, V]``, and the states after the last step."""
@@ -82,6 +74,24 @@ class LanguageModel(nn.Module):
             h = self.dropout(h)  # [B, T, H]
             finals.append(final)
         return self.head(h), tuple(finals)  # [B, T, V]
+
+
+def new_model(size: int, options: GenerateOptions) -> LanguageModel:
+    """A language model of ``size`` tokens with fresh weights."""
+    width = cells.output_size(make_cell(options, 1))
+    embedding_size = options.embedding_size or (width if options.tied_embeddings else 64)
+    if options.tied_embeddings and embedding_size != width:
+        raise InputError(f"tied embeddings are as wide as the output, {width}: --embedding-size {embedding_size}")
+    widths = [embedding_size] + [width] * (options.layers - 1)
+    layers = [Recurrent(make_cell(options, w)) for w in widths]
+    model = LanguageModel(size, embedding_size, layers, width, options)
+    nn.init.zeros_(model.head.bias)
+    if options.tied_embeddings:  # small, as a matrix to the logits is
+        nn.init.normal_(model.embedding.weight, std=embedding_size**-0.5)
+    if options.initial_scale is not None:
+        for parameter in model.parameters():
+            nn.init.uniform_(parameter, -options.initial_scale, options.initial_scale)
+    return model
 
 
 def make_cell(options: GenerateOptions, input_size: int) -> Any:

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from ostinato.errors import InputError
 from ostinato.features.text import Vocabulary
-from ostinato.tasks.generate import GenerateOptions, GenerateTask, LanguageModel
-from ostinato.training.files import digest, load_tensors, save_tensors
+from ostinato.files import digest
+from ostinato.recurrent import Recurrent
+from ostinato.recurrent.files import describe, read_model, restore, write_model
+from ostinato.tasks.generate import GenerateOptions, GenerateTask, LanguageModel, new_model
 from ostinato.training.options import from_mapping
 from ostinato.training.run import RunFolder
 
 TASK = "generate"
+PROGRAMS = "programs."  # in the weights' file, before the names of the tensors that belong to a layer's program
 CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps")
 """What --resume may change without making the run another one."""
 
@@ -33,8 +36,12 @@ class Loaded:
 
 
 def save_model(model: LanguageModel, run: RunFolder) -> None:
-    """Write the weights; options and vocabulary are in the folder since the run began."""
-    save_tensors(run.model, model.state_dict())
+    """Write the weights and the programs of the recurrent layers; options and vocabulary are in the folder already."""
+    described = [describe(layer) for layer in model.layers]  # type: ignore[arg-type]
+    tensors = dict(model.state_dict())
+    for number, (_, own) in enumerate(described):
+        tensors |= {f"{PROGRAMS}{number}.{name}": t for name, t in own.items() if name.startswith("variant.")}
+    write_model(run.program, run.model, {"layers": [description for description, _ in described]}, tensors)
 
 
 def load_model(run: RunFolder) -> Loaded:
@@ -50,13 +57,26 @@ def load_model(run: RunFolder) -> Loaded:
         raise InputError(f"{run.path} has no trained model yet: go on with --resume until the first epoch ends")
     options = read_options(run, config)
     vocabulary = read_vocabulary(run)
-    tensors, _ = load_tensors(run.model)
-    model = LanguageModel(len(vocabulary), options)
+    description, tensors = read_model(run.program, run.model)
+    weights = {name: t for name, t in tensors.items() if not name.startswith(PROGRAMS)}
     try:
-        model.load_state_dict(tensors)
-    except RuntimeError:
-        raise InputError(f"{run.model} is damaged: it does not fit {run.config.name}") from None
+        layers = [_layer(number, d, tensors) for number, d in enumerate(description["layers"])]
+        (size, embedding_size), width = weights["embedding.weight"].shape, weights["head.weight"].shape[1]
+        model = LanguageModel(size, embedding_size, layers, width, options)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{run.path} is damaged: its model does not fit together ({error})") from None
+    if size != len(vocabulary):
+        raise InputError(f"{run.path} is damaged: the model knows {size} tokens, the vocabulary {len(vocabulary)}")
     return Loaded(model.eval(), vocabulary, options)
+
+
+def _layer(number: int, description: dict[str, Any], tensors: dict[str, Tensor]) -> Recurrent:
+    """One recurrent layer, from its program and not from its class."""
+    own: dict[str, Tensor] = {}
+    for prefix in (f"layers.{number}.cell.", f"{PROGRAMS}{number}."):
+        own |= {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    return restore(description, own)
 
 
 def read_options(run: RunFolder, config: dict[str, Any]) -> GenerateOptions:
@@ -124,7 +144,7 @@ def train(
     if not resume:
         run.check_free(overwrite)
     vocabulary = Vocabulary.build(train_text, options.level, options.vocabulary_size)
-    model = LanguageModel(len(vocabulary), options)
+    model = new_model(len(vocabulary), options)
     train_ids, valid_ids = numbers(vocabulary, train_text), numbers(vocabulary, valid_text)
     task = GenerateTask(model, options, train_ids, valid_ids, lambda: save_model(model, run))
     if not resume:

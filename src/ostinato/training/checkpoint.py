@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ostinato.errors import InputError
-from ostinato.training.files import load_tensors, save_tensors
+from ostinato.files import load_tensors, save_tensors
 
 FORMAT = 1
 Carried = tuple[tuple[Tensor, ...], ...]

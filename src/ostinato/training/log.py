@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.errors import InputError
-from ostinato.training.files import writing
+from ostinato.files import writing
 from ostinato.training.run import RunFolder
 
 

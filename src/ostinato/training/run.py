@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.errors import InputError
-from ostinato.training.files import read_json, write_atomic, write_json, writing
+from ostinato.files import read_json, write_atomic, write_json, writing
 
 FORMAT = 1
 
