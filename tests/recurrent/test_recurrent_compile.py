@@ -1,5 +1,9 @@
 """torch.compile: one graph without a break, the same values and gradients, one compilation for every T and B."""
 
+import os
+import subprocess
+import sys
+
 import catalogue
 import pytest
 import torch
@@ -7,7 +11,7 @@ from close import assert_close
 from loops import Fibre, Stubborn, Tagger, Tied, compare
 from torch import nn
 
-from ostinato import FallbackError, Recurrent, strict
+from ostinato import Cell, FallbackError, Recurrent, strict
 
 CELLS = {
     **{name: (lambda name=name: catalogue.build(name)) for name in ("lstm", "gru-before", "skip-two", "slstm")},
@@ -203,3 +207,64 @@ def test_one_step_and_one_sequence(cell):
         x = catalogue.inputs(model.rnn.cell, steps, batch).requires_grad_()
         given = _given(model.rnn.cell, steps, batch, "mask and reset")
         compare(compiled(x, **given), model(x, **given), [x, *model.parameters()], retain=False)
+
+
+class Noisy(Cell):
+    """An Elman cell with dropout on its input and a gain; its mode and its gain are what Python reads."""
+
+    def __init__(self, p=0.5):
+        super().__init__()
+        torch.manual_seed(4)
+        self.W = nn.Linear(3, 5, dtype=torch.float64)
+        self.dropout = nn.Dropout(p)
+        self.gain = 1.0
+        self.add_state("h", 5)
+
+    def step(self, x, h):
+        return torch.tanh(self.W(self.dropout(x)) + self.gain * h)
+
+
+def test_a_change_of_mode_or_of_a_number_compiles_again():
+    rnn, backend = Recurrent(Noisy()), Counting()
+    compiled = torch.compile(rnn, fullgraph=True, dynamic=True, backend=backend)
+    x = catalogue.inputs(rnn.cell, 6, 11)
+    assert not torch.equal(compiled(x)[0], compiled(x)[0])
+    rnn.eval()
+    assert_close(compiled(x), rnn(x))
+    rnn.cell.gain = 0.25
+    assert_close(compiled(x), rnn(x))
+    rnn.train()
+    rnn.cell.dropout.eval()
+    assert_close(compiled(x), rnn(x))
+    rnn.cell.dropout.train()
+    assert not torch.equal(compiled(x)[0], compiled(x)[0])
+
+
+CACHED = """
+import sys
+import torch
+from ostinato import Recurrent, cells
+
+torch.manual_seed(0)
+for number in range(int(sys.argv[1])):  # other programs come before it in the one process, not in the other
+    Recurrent(cells.Skip(3, 4))(torch.zeros(1, 1, 3))
+tau = float(sys.argv[2])
+rnn = Recurrent(cells.Leaky(3, 4, tau=tau))
+x = torch.randn(8, 11, 3, requires_grad=True)
+run = torch.compile(rnn, fullgraph=True, dynamic=True, backend=sys.argv[3])
+results = []
+for f in (run, rnn):
+    outputs, _ = f(x)
+    grads = torch.autograd.grad(outputs.square().sum(), [x, *rnn.parameters()])
+    results.append([outputs, *grads])
+assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*results)), results
+"""
+
+
+def test_graphs_that_torch_keeps_on_disk(tmp_path):
+    """A second process finds the first one's graphs: they must not run the first one's program, nor miss theirs."""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_AUTOGRAD_CACHE": "1"}
+    for arguments in (("0", "10.0"), ("2", "10.0"), ("0", "2.0")):
+        command = [sys.executable, "-W", "ignore", "-c", CACHED, *arguments, "inductor"]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-2000:]

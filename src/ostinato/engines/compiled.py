@@ -16,9 +16,9 @@ from ostinato.engines.differentiable import memory, pull_back, run_of
 from ostinato.engines.plan import LoopPlan
 
 _library = torch.library.Library("ostinato", "DEF")
-_library.define("loop(int key, bool keep, bool reverse, SymInt steps, Tensor[] tensors) -> Tensor[]")
-_library.define("recurrent(int handle, Tensor[] x, Tensor[] initial, Tensor? lengths, Tensor? mask, Tensor? reset, "
-                "Tensor[] constants, Tensor[] tensors, bool all_states) -> Tensor[]")
+_library.define("loop(str plan, bool keep, bool reverse, SymInt steps, Tensor[] tensors) -> Tensor[]")
+_library.define("recurrent(int handle, int[] whole, float[] real, str text, Tensor[] x, Tensor[] initial, "
+                "Tensor? lengths, Tensor? mask, Tensor? reset, Tensor[] constants, Tensor[] tensors, bool all_states) -> Tensor[]")
 
 recurrent: Callable[..., list[Tensor]] = torch.ops.ostinato.recurrent
 
@@ -28,15 +28,15 @@ def define_recurrent(function: Callable[..., list[Tensor]]) -> None:
     _library.impl("recurrent", function, "CompositeImplicitAutograd")
 
 
-def _loop(key: int, keep: bool, reverse: bool, steps: int, tensors: Sequence[Tensor]) -> list[Tensor]:
-    plan = LoopPlan.table[key]
+def _loop(name: str, keep: bool, reverse: bool, steps: int, tensors: Sequence[Tensor]) -> list[Tensor]:
+    plan = LoopPlan.called(name)
     n = len(plan.loop.inputs)
     emits, finals = plan.engine(keep).run(tensors[:n], tensors[n:], run_of(plan, tensors, steps), reverse)
     return [*emits, *finals]
 
 
-def _shapes(key: int, keep: bool, reverse: bool, steps: int, tensors: Sequence[Tensor]) -> list[Tensor]:
-    plan = LoopPlan.table[key]
+def _shapes(name: str, keep: bool, reverse: bool, steps: int, tensors: Sequence[Tensor]) -> list[Tensor]:
+    plan = LoopPlan.called(name)
     starts = tensors[len(plan.loop.inputs) :]
     dtypes = {"float": starts[0].dtype, "int": torch.int64, "bool": torch.bool}
     nodes = plan.loop.nodes
@@ -46,15 +46,15 @@ def _shapes(key: int, keep: bool, reverse: bool, steps: int, tensors: Sequence[T
 
 
 def _remember(ctx: Any, inputs: tuple, output: Sequence[Tensor]) -> None:
-    ctx.key, keep, ctx.reverse, ctx.steps, tensors = inputs
+    ctx.plan, keep, ctx.reverse, ctx.steps, tensors = inputs
     ctx.needs = [t.requires_grad for t in tensors]
-    plan = LoopPlan.table[ctx.key]
+    plan = LoopPlan.called(ctx.plan)
     kept = memory(plan, tensors, output, everything=True) if keep else []
     ctx.save_for_backward(*kept)
 
 
 def _backward(ctx: Any, cotangents: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    plan = LoopPlan.table[ctx.key]
+    plan = LoopPlan.called(ctx.plan)
     kept = ctx.saved_tensors
     run = run_of(plan, kept, ctx.steps)
     given = [g if g is None or g.is_floating_point() else None for g in cotangents]

@@ -30,7 +30,7 @@ def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], r
     forward_mode = _forward_mode()
     keep = forward_mode or (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors))
     if torch.compiler.is_compiling() or faked(tensors):
-        outs = torch.ops.ostinato.loop(plan.key, keep, reverse, run.lead[0], tensors)
+        outs = torch.ops.ostinato.loop(plan.name, keep, reverse, run.lead[0], tensors)
     elif keep:
         outs = Loop.apply(plan, run, reverse, *tensors)
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from ostinato.program.evaluate import Run, Schedule, Values
 from ostinato.program.ir import Program
 from ostinato.program.rewrite import optimise
 from ostinato.program.saving import full_adjoint, saved_nodes, sunk_nodes
+from ostinato.program.serialize import from_json, to_json
 from ostinato.program.split import split
 
 
@@ -65,16 +66,27 @@ class Plan:
 class LoopPlan:
     """A loop: its engine, what it saves, and the plans of its derivatives, made when first needed."""
 
-    table: ClassVar[weakref.WeakValueDictionary[int, LoopPlan]] = weakref.WeakValueDictionary()
-    """Every loop by its number, which is how a compiled graph names it."""
-    _numbers = itertools.count()
+    named: ClassVar[weakref.WeakValueDictionary[str, LoopPlan]] = weakref.WeakValueDictionary()
+    """Plans by their names, which is how a compiled graph calls them."""
 
     def __init__(self, loop: Program, save: int | str | None) -> None:
         self.loop, self.save = loop, save
-        self.key = next(self._numbers)
-        self.table[self.key] = self
         self._derivatives: dict[tuple, Plan] = {}
         self._engines: dict[tuple[str, bool], Engine] = {}
+
+    @cached_property
+    def name(self) -> str:
+        """All there is to the plan, as text: a compiled graph that torch keeps on disk says the same in any process."""
+        data = to_json(self.loop)
+        data["nodes"] = [[*node[:-1], ""] for node in data["nodes"]]  # the user's lines are not part of it
+        name = json.dumps([data, self.save], separators=(",", ":"))
+        self.named.setdefault(name, self)
+        return name
+
+    @classmethod
+    def called(cls, name: str) -> LoopPlan:
+        """The plan of that name: one that there is, or made from the name."""
+        return cls.named.get(name) or _made(name)
 
     @cached_property
     def saved(self) -> frozenset[int]:
@@ -130,3 +142,9 @@ class LoopPlan:
             states = frozenset(s.name for s in self.loop.states)
             self._derivatives[key] = Plan(optimise(tangent(self.keeping, wrt, states)), self.save)
         return self._derivatives[key]
+
+
+@lru_cache(maxsize=256)
+def _made(name: str) -> LoopPlan:
+    loop, save = json.loads(name)
+    return LoopPlan(from_json(loop), save)

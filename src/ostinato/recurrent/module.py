@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import weakref
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from ostinato.recurrent.arguments import (
     start_values,
 )
 from ostinato.recurrent.explanation import Explanation, explain
-from ostinato.recurrent.programs import Programs, signature_of
+from ostinato.recurrent.programs import Programs, readings, signature_of
 from ostinato.recurrent.streaming import Stream
 
 
@@ -51,7 +51,6 @@ class Recurrent(nn.Module):
     """
 
     _handles: ClassVar[weakref.WeakValueDictionary[int, Recurrent]] = weakref.WeakValueDictionary()
-    _numbers = itertools.count()
 
     def __init__(self, cell: Cell, *, batch_first: bool = True, reverse: bool = False,
                  save: int | str | None = None) -> None:
@@ -71,8 +70,9 @@ class Recurrent(nn.Module):
         self._register_handle()
 
     def _register_handle(self) -> None:
-        """A number by which a compiled graph finds this module."""
-        self._handle = next(self._numbers)
+        """A number by which a compiled graph finds this module; no other module has it in any process, for torch keeps
+        compiled graphs on disk."""
+        self._handle = secrets.randbits(62)
         self._handles[self._handle] = self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ class Recurrent(nn.Module):
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
         tensors = [*self.cell.parameters(), *self.cell.buffers()]
-        outs = compiled.recurrent(self._handle, listed(x, "x"), [] if initial is None else listed(initial, "initial"),
+        outs = compiled.recurrent(self._handle, *readings(self.cell), listed(x, "x"), [] if initial is None else listed(initial, "initial"),
                                   lengths, mask, reset, listed(constants, "constants"), tensors, all_states)
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
@@ -211,9 +211,9 @@ class Recurrent(nn.Module):
         return ", ".join(f"{name}={value}" for name, (value, default) in shown.items() if value != default)
 
 
-def _run_compiled(handle: int, x: list[Tensor], initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None,
-                  reset: Tensor | None, constants: list[Tensor], parameters: list[Tensor],
-                  all_states: bool) -> list[Tensor]:
+def _run_compiled(handle: int, whole: list[int], real: list[float], text: str, x: list[Tensor],
+                  initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None, reset: Tensor | None,
+                  constants: list[Tensor], parameters: list[Tensor], all_states: bool) -> list[Tensor]:
     """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
     module = Recurrent._handles[handle]
     names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]

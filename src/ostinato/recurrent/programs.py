@@ -189,3 +189,18 @@ def fingerprint(cell: Cell) -> tuple:
         ])
         for module in cell.modules()
     )
+
+
+def readings(cell: Cell) -> tuple[list[int], list[float], str]:
+    """The modes, numbers and words of :func:`fingerprint`, for a compiler: it compiles again when one of them changes,
+    since they are arguments of an operation in its graph."""
+    whole, real, text = [], [], ""
+    for module in cell.modules():
+        for value in module.__dict__.values():
+            if isinstance(value, int):
+                whole.append(int(value))
+            elif isinstance(value, float):
+                real.append(value)
+            elif isinstance(value, str):
+                text += value + " "
+    return whole, real, text
