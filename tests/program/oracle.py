@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ostinato import Cell, Recurrent, strict
 from ostinato.engines import eager
+from ostinato.program import InputSpec, Program, Signature, trace
 
 SIZES = ((3, 2), (1, 1))
 """(T, B) of the comparisons: neither batch is one of those that a step is traced with."""
@@ -40,6 +41,13 @@ def written(function: Callable[..., Any], hidden: int = 4, **parts: Any) -> Writ
     """A cell with one state ``h`` and the parameters ``W`` [3, H], ``U`` [H, H], ``v`` [H]; its input is [B, 3]."""
     shapes = {"W": (3, hidden), "U": (hidden, hidden), "v": (hidden,)}
     return Written(function, {"h": hidden}, shapes, parts)
+
+
+def program_of(cell: Cell, *inputs: Sequence[int], constants: Sequence[Sequence[int]] = ()) -> Program:
+    """The program of a cell for float64 inputs of these feature shapes (one of [3], if none is given)."""
+    specs = [tuple(InputSpec(tuple(shape), torch.float64) for shape in shapes)
+             for shapes in (inputs or ((3,),), constants)]
+    return trace(cell, Signature(specs[0], specs[1], torch.float64, torch.device("cpu")))
 
 
 def drawn(shape: Sequence[int], seed: int = 0, scale: float = 0.8) -> Tensor:

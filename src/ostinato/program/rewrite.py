@@ -76,15 +76,19 @@ def _permute(node: Node, a: Ref) -> Ref | None:
     if list(dims) == sorted(dims):
         return a
     if a.node.op == "permute":
-        inner = a.node["dims"]
-        return Ref(a.builder, a.node.args[0]).permute(dims=tuple(inner[d] for d in dims))
+        inner, base = a.node["dims"], Ref(a.builder, a.node.args[0])
+        both = tuple(inner[d] for d in dims)
+        return base if list(both) == sorted(both) else base.permute(dims=both)
     return None
 
 
 def _reshape(node: Node, a: Ref) -> Ref | None:
     if a.shape == node.shape:
         return a
-    return Ref(a.builder, a.node.args[0]).reshape(shape=node.shape) if a.node.op == "reshape" else None
+    if a.node.op != "reshape":
+        return None
+    base = Ref(a.builder, a.node.args[0])
+    return base if base.shape == node.shape else base.reshape(shape=node.shape)
 
 
 def _slice(node: Node, a: Ref) -> Ref | None:
