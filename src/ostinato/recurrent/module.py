@@ -149,8 +149,9 @@ class Recurrent(nn.Module):
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
         tensors = [*self.cell.parameters(), *self.cell.buffers()]
-        outs = compiled.recurrent(self._handle, *readings(self.cell), listed(x, "x"), [] if initial is None else listed(initial, "initial"),
-                                  lengths, mask, reset, listed(constants, "constants"), tensors, all_states)
+        starts = [] if initial is None else listed(initial, "initial")
+        outs = compiled.recurrent(self._handle, *readings(self.cell), listed(x, "x"), starts, lengths, mask, reset,
+                                  listed(constants, "constants"), tensors, all_states)
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
         if not all_states:
