@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -47,14 +50,17 @@ class Programs:
 
     def program(self, cell: Cell, signature: Signature) -> Program | CannotTrace:
         """The program of a cell for a signature, or why there is none."""
-        key = self.last = (signature, fingerprint(cell))
-        if key not in self.found:
-            self.found = {k: v for k, v in self.found.items() if k[1] == key[1] or k[1][0] != key[1][0]}
-            try:
-                self.found[key] = self._made(cell, signature)
-            except CannotTrace as refusal:
-                self.found[key] = refusal.with_traceback(None)
-        return self.found[key]
+        with lock_of(cell):
+            modes, rest = fingerprint(cell)
+            key = self.last = (signature, modes, rest)
+            if key not in self.found:
+                self.found = {k: v for k, v in self.found.items() if k[2] == rest}
+                try:
+                    self.found[key] = self._made(cell, signature)
+                except CannotTrace as refusal:
+                    refusal.__cause__ = refusal.__context__ = None  # they would keep every tensor of their frames
+                    self.found[key] = refusal.with_traceback(None)
+            return self.found[key]
 
     def _made(self, cell: Cell, signature: Signature) -> Program:
         if isinstance(cell, ProgramCell):
@@ -93,41 +99,58 @@ class Programs:
             FallbackError: under ``strict()``, when the step cannot be traced.
         """
         signature = signature_of(given)
-        program = self.program(cell, signature)
-        if isinstance(program, CannotTrace):
-            if is_strict():
-                raise FallbackError(f"{type(cell).__name__} would run step by step: {program}") from program
-            with _said(cell, signature):
-                outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                    given.reset, reverse)
-            return outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals
-        return self._by_program(cell, program, given, reverse, all_states)
+        with lock_of(cell):
+            program = self.program(cell, signature)
+            if isinstance(program, CannotTrace):
+                return self._by_step(cell, program, signature, given, reverse)
+            plan = self.plan(program, given.live is not None, given.reset is not None, all_states)
+            wanted = plan.program.inputs
+            named = {name: value for _, _, name, value in tensors_of(cell) if name in wanted}
+        return self._by_program(cell, plan, named, given, reverse)
 
-    def _by_program(self, cell: Cell, program: Program, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
-        live, reset = given.live is not None, given.reset is not None
-        plan = self.plan(program, live, reset, all_states)
+    def _by_step(self, cell: Cell, refusal: CannotTrace, signature: Signature, given: Arguments,
+                 reverse: bool) -> Outcome:
+        if is_strict():
+            raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
+        with _said(cell, signature):
+            outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
+                                                given.reset, reverse)
+        return outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals
+
+    def _by_program(self, cell: Cell, plan: Plan, named: dict[str, Tensor], given: Arguments,
+                    reverse: bool) -> Outcome:
         run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch))
-        values = _inputs(given.inputs, given.constants)
+        values = _inputs(given.inputs, given.constants) | named
         for name, flags in ((LIVE, given.live), (RESET, given.reset)):
             if flags is not None:
                 values[name] = flags
-        wanted = plan.program.inputs
-        values |= {name: value for _, _, name, value in tensors_of(cell) if name in wanted}
         tensors = plan.program.tensors
         if faked(given.inputs):  # a graph that is being made takes no tensor from outside as it is
             tensors = {name: torch.ops.aten.lift_fresh_copy.default(value) for name, value in tensors.items()}
         values |= {name: _placed(value, run) for name, value in tensors.items()}
-        initial = given.initial
-        if live or reset:
+        initial, in_registers = given.initial, given.live is not None or given.reset is not None
+        if in_registers:
             initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
                        for v in initial for d in range(1, v.shape[0] + 1)]
         outs, finals = plan.run(values, initial, run, reverse)
-        if live or reset:
+        if in_registers:
             by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
             finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in cell.states]
         full = {name: _full(value, run, cell, name) for name, value in outs.items()}
         states = {s.name: full[f"state.{s.name}"] for s in cell.states if f"state.{s.name}" in full}
         return full["output"], states, finals
+
+
+_locks: weakref.WeakKeyDictionary[Cell, threading.RLock] = weakref.WeakKeyDictionary()
+
+
+def lock_of(cell: Cell) -> threading.RLock:
+    """Held by whoever looks at a cell's parameters: tracing replaces them for a moment."""
+    with _making_a_lock:
+        return _locks.setdefault(cell, threading.RLock())
+
+
+_making_a_lock = threading.Lock()
 
 
 def _inputs(xs: list[Tensor], constants: list[Tensor]) -> dict[str, Tensor]:
@@ -176,19 +199,31 @@ def signature_of(given: Arguments) -> Signature:
                      given.dtype, torch.device("cpu") if device.type == "meta" else device)
 
 
-def fingerprint(cell: Cell) -> tuple:
-    """What a step's Python may read besides its arguments: modes, numbers, and the identity of plain tensors.
+def fingerprint(cell: Cell) -> tuple[tuple, tuple]:
+    """What a step's Python may read besides its arguments: the modes of the modules; and their kinds, numbers,
+    functions and plain tensors, the shapes of the parameters and which of them are one and the same.
 
-    A change of these makes a new program; a change of parameters does not.
+    A change of these makes a new program; a change of a parameter's values does not.
     """
-    return tuple(
-        (module.training, *[
-            (key, id(value), value._version) if isinstance(value, Tensor) else (key, value)
-            for key, value in module.__dict__.items()
-            if isinstance(value, (int, float, str, Tensor)) and key != "training"
-        ])
-        for module in cell.modules()
-    )
+    first: dict[int, str] = {}
+    tensors = tuple((name, first.setdefault(id(value), name), tuple(value.shape))
+                    for _, _, name, value in tensors_of(cell))
+    modules = list(cell.modules())
+    kinds = tuple((type(module), *[(key, _told(value)) for key, value in module.__dict__.items()
+                                   if isinstance(value, READ) and key != "training"]) for module in modules)
+    return tuple(module.training for module in modules), (kinds, tensors)
+
+
+READ = (int, float, str, tuple, list, Tensor, FunctionType, BuiltinFunctionType, type(None))
+
+
+def _told(value: Any) -> Any:
+    """A value as something that can be compared with a later one."""
+    if isinstance(value, Tensor):
+        return id(value), None if value.is_inference() else value._version
+    if isinstance(value, (tuple, list)):
+        return type(value), *map(_told, value)
+    return value if isinstance(value, READ) else type(value)
 
 
 def readings(cell: Cell) -> tuple[list[int], list[float], str]:
