@@ -16,6 +16,7 @@ from ostinato.errors import InputError
 from ostinato.files import digest, load_tensors, read_json, save_tensors, write_atomic, writing
 from ostinato.program import CannotTrace, InputSpec, InvalidProgram, Signature, from_json, to_json
 from ostinato.program.loaded import ProgramCell, Variant
+from ostinato.program.lower import kind_of
 from ostinato.recurrent.module import Recurrent
 
 FORMAT = 1
@@ -45,9 +46,14 @@ def save(recurrent: Recurrent, folder: str | os.PathLike[str]) -> None:
 
 def write_model(program: Path, weights: Path, description: Any, tensors: dict[str, Tensor]) -> None:
     """Write a description and the tensors that belong to it; the tensors' file names the description's digest."""
-    text = json.dumps(description, indent=1)
-    save_tensors(weights, tensors, {"program": digest(text)})
-    write_atomic(program, text.encode())
+    text, fresh = json.dumps(description, indent=1), program.with_name(f".{program.name}.new")
+    try:
+        write_atomic(fresh, text.encode())  # whatever can fail comes before the first of the two has its name
+        save_tensors(weights, tensors, {"program": digest(text)})
+        with writing(program):
+            os.replace(fresh, program)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def read_model(program: Path, weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -115,18 +121,25 @@ def _variants(recurrent: Recurrent) -> list[Variant]:
     cell, programs = recurrent.cell, recurrent._programs
     if isinstance(cell, ProgramCell):
         return list(cell.variants)
-    signatures = list(dict.fromkeys(signature for signature, _ in programs.found))
-    if not signatures:
+    if not programs.found:
         raise ValueError("call the module once before saving it: its program depends on its inputs")
-    mode = cell.training
+    traced = [key[0] for key, found in programs.found.items() if not isinstance(found, CannotTrace)]
+    signatures = {_kinds(signature): signature for signature in traced or [next(iter(programs.found))[0]]}
+    modes = [(module, module.training) for module in cell.modules()]
     variants = []
     try:
         for training in (False, True):
             cell.train(training)
-            variants += [_variant(recurrent, signature, training) for signature in signatures]
+            variants += [_variant(recurrent, signature, training) for signature in signatures.values()]
     finally:
-        cell.train(mode)
+        for module, training in modes:
+            module.training = training
     return variants
+
+
+def _kinds(signature: Signature) -> tuple:
+    """What a saved program is found by."""
+    return tuple(tuple((s.shape, kind_of(s.dtype)) for s in specs) for specs in (signature.inputs, signature.constants))
 
 
 def _variant(recurrent: Recurrent, signature: Signature, training: bool) -> Variant:
