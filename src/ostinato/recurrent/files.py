@@ -186,7 +186,7 @@ def restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Recurren
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             variants.append(Variant(bool(v["training"]), tuple(map(_spec, v["inputs"])),
                                     tuple(map(_spec, v["constants"])), from_json(v["program"], own)))
-        _check_tensors(variants, {**parameters, **buffers})
+        _check_variants(variants, states, {**parameters, **buffers})
         cell = ProgramCell(str(description["cell"]), states, variants, parameters, buffers)
         return Recurrent(cell, batch_first=bool(description["batch_first"]), reverse=bool(description["reverse"]),
                          save=description["save"])
@@ -196,9 +196,17 @@ def restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Recurren
         raise ModelFileError(f"the saved recurrence is damaged: {type(error).__name__} {error}") from None
 
 
-def _check_tensors(variants: Sequence[Variant], tensors: dict[str, Tensor]) -> None:
-    """Every parameter that a program names must be there, in its shape."""
+def _check_variants(variants: Sequence[Variant], states: Sequence[State], tensors: dict[str, Tensor]) -> None:
+    """There must be a program; each must have the cell's states and results, and find every parameter in its shape."""
+    if not variants:
+        raise ValueError("there is no program in it")
+    wanted = [(s.name, s.shape, s.depth, s.initial) for s in states]
+    results = {"output", *(f"state.{s.name}" for s in states)}
     for v in variants:
+        if [(s.name, s.shape, s.depth, s.initial) for s in v.program.states] != wanted:
+            raise ValueError("a program has other states than the cell")
+        if set(v.program.emit) != results:
+            raise ValueError(f"a program gives {sorted(v.program.emit)}, not {sorted(results)}")
         for name, i in v.program.inputs.items():
             node = v.program.nodes[i]
             found = {**tensors, **v.program.tensors}.get(name)
