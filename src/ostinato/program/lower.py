@@ -75,7 +75,7 @@ class Lowering:
 
     def run(self) -> None:
         """Lower every entry of the recordings."""
-        from ostinato.program.lower_rules import RULES, opaque
+        from ostinato.program.rules import RULES, opaque
 
         a, b = self.first.entries, self.second.entries
         if [e.op for e in a] != [e.op for e in b]:
