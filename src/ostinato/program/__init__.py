@@ -6,8 +6,8 @@ could be computed by a parallel scan. The intermediate form is in ``ir``, its op
 
 from ostinato.program.ir import Node, Program, StateVar
 from ostinato.program.linear import Linearity, linearity
-from ostinato.program.record import CannotTrace
 from ostinato.program.serialize import from_json, to_json
+from ostinato.program.source import CannotTrace
 from ostinato.program.trace import InputSpec, Signature, trace
 from ostinato.program.verify import InvalidProgram, verify
 

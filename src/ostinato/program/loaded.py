@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ostinato.cell import Cell, State
 from ostinato.program.ir import Program
 from ostinato.program.lower import kind_of
-from ostinato.program.record import CannotTrace
+from ostinato.program.source import CannotTrace
 from ostinato.program.trace import InputSpec, Signature
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ostinato.program.ir import Builder, Ref, Shape
-from ostinato.program.record import CannotTrace, Entry, Recorder, Var
+from ostinato.program.record import Entry, Recorder, Var
+from ostinato.program.source import CannotTrace
 
 SIZES = (3, 5)
 """The two batch sizes of the recordings."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ostinato.cell import Cell
 from ostinato.program.ir import Program
-from ostinato.program.record import CannotTrace, line_of
+from ostinato.program.source import CannotTrace, line_of
 from ostinato.program.trace import InputSpec, Signature, plain_values, sample, swapped, undisturbed
 
 Runner = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], dict[str, Tensor]], list[Tensor]]

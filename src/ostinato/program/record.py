@@ -7,28 +7,17 @@ what they amount to without doing so.
 
 from __future__ import annotations
 
-import linecache
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ostinato.program.direct import DIRECT
+from ostinato.program.source import CannotTrace, refuse_custom_function, user_line
+
 aten = torch.ops.aten
-_OURS = os.path.dirname(os.path.abspath(__file__))
-_TORCH = os.path.dirname(os.path.abspath(torch.__file__))
-
-
-class CannotTrace(ValueError):
-    """A step does something that a program cannot express; names the operation and the line of the step."""
-
-    def __init__(self, what: str, source: str = "") -> None:
-        super().__init__(f"{what} ({source})" if source else what)
-        self.what, self.source = what, source
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +225,10 @@ class TraceTensor(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        direct = DIRECT.get(func)
-        result = direct(*args, **(kwargs or {})) if direct else NotImplemented
+        direct, kwargs = DIRECT.get(func), kwargs or {}
+        result = direct(_recorder(args, kwargs).call, *args, **kwargs) if direct else NotImplemented
         if result is NotImplemented:
-            return super().__torch_function__(func, types, args, kwargs or {})
+            return super().__torch_function__(func, types, args, kwargs)
         return result
 
     @classmethod
@@ -267,148 +256,3 @@ def _value(value: Any) -> Any:
     if isinstance(value, TraceTensor):
         return value.value
     return [_value(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-def user_line(frame: FrameType | None = None) -> str:
-    """``file:line: code`` of the nearest frame that is neither torch's nor of this package."""
-    frame = frame or sys._getframe(1)
-    while frame is not None:
-        if _is_users(frame):
-            return _described(frame, frame.f_lineno)
-        frame = frame.f_back
-    return ""
-
-
-def line_of(error: BaseException) -> str:
-    """The same, of the last such frame that an error came through."""
-    lines = [_described(t.tb_frame, t.tb_lineno) for t in _tracebacks(error) if _is_users(t.tb_frame)]
-    return lines[-1] if lines else ""
-
-
-def _tracebacks(error: BaseException) -> Iterator[TracebackType]:
-    at = error.__traceback__
-    while at is not None:
-        yield at
-        at = at.tb_next
-
-
-def _is_users(frame: FrameType) -> bool:
-    name = frame.f_code.co_filename
-    return not name.startswith((_TORCH + os.sep, _OURS + os.sep)) and not name.startswith("<frozen")
-
-
-def _described(frame: FrameType, line: int) -> str:
-    name = frame.f_code.co_filename
-    code = linecache.getline(name, line).strip()
-    return f"{os.path.basename(name)}:{line}" + (f": {code}" if code else "")
-
-
-def refuse_custom_function() -> None:
-    """Inside a custom autograd.Function only its forward can be seen, never its derivative."""
-    frame = sys._getframe(1)
-    while frame is not None and not frame.f_code.co_filename.startswith(_OURS + os.sep + "trace"):
-        if frame.f_code.co_name == "apply" and frame.f_code.co_filename.endswith("autograd/function.py"):
-            raise CannotTrace("a custom autograd.Function hides its derivative", user_line(frame))
-        frame = frame.f_back
-
-
-# The functions below go to ATen directly. Everything else gets there through torch's own dispatch, whose first use
-# in a process imports torch.distributed and sympy (seconds): a cell made of these alone does not pay for that.
-
-
-def _straight(overload: Any, arity: int, with_number: Any = None) -> Callable[..., Any]:
-    def direct(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != arity or not isinstance(args[0], Tensor):
-            return NotImplemented
-        number = with_number is not None and not isinstance(args[1], Tensor)
-        return _recorder(args).call(with_number if number else overload, args, {})
-
-    return direct
-
-
-def _rsub(a: Tensor, b: Any) -> Any:
-    return _recorder((a,)).call(aten.rsub.Scalar, (a, b), {}) if isinstance(b, (int, float)) else NotImplemented
-
-
-def _rdiv(a: Tensor, b: Any) -> Any:
-    recorder = _recorder((a,))
-    return recorder.call(aten.mul.Tensor, (recorder.call(aten.reciprocal.default, (a,), {}), b), {})
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    return _recorder((x, weight)).call(aten.linear.default, (x, weight, bias), {})
-
-
-def _chunk(x: Tensor, chunks: int, dim: int = 0) -> Any:
-    size = -(-x.shape[dim] // chunks)
-    return tuple(_recorder((x,)).call(aten.split.Tensor, (x, size, dim), {}))
-
-
-def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
-    return _recorder(tensors).call(aten.cat.default, (tensors, dim), {})
-
-
-def _layer_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
-                eps: float = 1e-5) -> Any:
-    return _recorder((x, weight)).call(aten.native_layer_norm.default, (x, list(shape), weight, bias, eps), {})[0]
-
-
-def _softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    return _recorder((x,)).call(aten.softplus.default, (x, beta, threshold), {})
-
-
-def _log_sigmoid(x: Tensor) -> Any:
-    return _recorder((x,)).call(aten.log_sigmoid_forward.default, (x,), {})[0]
-
-
-def _getitem(x: Tensor, index: Any) -> Any:
-    """Slices along one dimension only; anything richer takes torch's way."""
-    index = index if isinstance(index, tuple) else (index,)
-    if not isinstance(x, TraceTensor) or not all(i is Ellipsis or isinstance(i, slice) for i in index):
-        return NotImplemented
-    at = index.index(Ellipsis) if Ellipsis in index else len(index)
-    places = [(d, i) for d, i in enumerate(index[:at])] + [(d - len(index), i) for d, i in enumerate(index) if d > at]
-    for dim, part in places:
-        if part.step not in (None, 1):
-            return NotImplemented
-        if part != slice(None):
-            stop = sys.maxsize if part.stop is None else part.stop
-            x = _recorder((x,)).call(aten.slice.Tensor, (x, dim, part.start or 0, stop, 1), {})
-    return x
-
-
-def _new_tensor(like: Tensor, data: Any, **options: Any) -> Tensor:
-    """Made without torch's own, which would call the result a TraceTensor."""
-    return torch.tensor(data, **{"dtype": like.dtype, "device": like.device, **options})
-
-
-def _where(condition: Tensor, a: Any = None, b: Any = None) -> Any:
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
-        return NotImplemented
-    return _recorder((condition, a, b)).call(aten.where.self, (condition, a, b), {})
-
-
-def _direct() -> dict[Any, Callable[..., Any]]:
-    table: dict[Any, Callable[..., Any]] = {}
-    for name in ("tanh", "sigmoid", "relu", "exp", "log", "neg", "abs", "sqrt", "log1p", "sin", "cos", "reciprocal"):
-        for owner in (torch, Tensor):
-            table[getattr(owner, name)] = _straight(getattr(aten, name).default, 1)
-    for name in ("maximum", "minimum"):
-        for owner in (torch, Tensor):
-            table[getattr(owner, name)] = _straight(getattr(aten, name).default, 2)
-    for name in ("add", "sub", "mul", "div", "gt", "ge", "lt", "le", "eq", "ne"):
-        overloads = getattr(aten, name)
-        for owner in (torch, Tensor):
-            table[getattr(owner, name)] = _straight(overloads.Tensor, 2, overloads.Scalar)
-    functional = torch.nn.functional
-    table |= {
-        Tensor.__rsub__: _rsub, Tensor.__rdiv__: _rdiv, Tensor.__rtruediv__: _rdiv,
-        functional.linear: _linear, functional.layer_norm: _layer_norm, functional.softplus: _softplus,
-        functional.logsigmoid: _log_sigmoid, functional.relu: table[torch.relu],
-        torch.chunk: _chunk, Tensor.chunk: _chunk, torch.cat: _cat, torch.where: _where, Tensor.__getitem__: _getitem,
-        Tensor.new_tensor: _new_tensor,
-    }
-    return table
-
-
-DIRECT = _direct()

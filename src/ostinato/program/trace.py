@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ostinato.cell import Cell
 from ostinato.program.ir import Program, Ref, Shape, StateVar, finish
 from ostinato.program.lower import SIZES, Lowering, Val, features
-from ostinato.program.record import CannotTrace, Recorder, TraceTensor, line_of
+from ostinato.program.record import Recorder, TraceTensor
 from ostinato.program.rewrite import optimise
+from ostinato.program.source import CannotTrace, line_of
 from ostinato.program.verify import verify
 
 
