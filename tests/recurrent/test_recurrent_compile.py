@@ -1,6 +1,5 @@
 """torch.compile: one graph without a break, the same values and gradients, one compilation for every T and B."""
 
-import os
 import subprocess
 import sys
 
@@ -11,7 +10,8 @@ from close import assert_close
 from loops import Fibre, Stubborn, Tagger, Tied, compare
 from torch import nn
 
-from ostinato import Cell, FallbackError, Recurrent, strict
+from ostinato import Cell, FallbackError, Recurrent, cells, strict
+from ostinato.engines.plan import LoopPlan
 
 CELLS = {
     **{name: (lambda name=name: catalogue.build(name)) for name in ("lstm", "gru-before", "skip-two", "slstm")},
@@ -70,10 +70,12 @@ def _given(cell, steps, batch, kind):
     }[kind]
 
 
-CASES = [(cell, kind) for cell in ("lstm", "fibre") for kind in ("plain", "initial", "lengths")]
+CASES = [(cell, kind) for cell in ("gru-before", "fibre") for kind in ("plain", "initial", "lengths")]
 
 
-@pytest.mark.parametrize(("cell", "kind"), [*CASES, *((cell, "mask and reset") for cell in CELLS)])
+@pytest.mark.parametrize(
+    ("cell", "kind"), [*CASES, *((cell, "mask and reset") for cell in ("lstm", "skip-two", "fibre"))]
+)
 def test_one_graph_for_all_sizes(cell, kind):
     model, backend, first = Sandwich(CELLS[cell](), reverse=kind == "lengths"), Counting(), 0
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=backend)
@@ -114,11 +116,13 @@ def test_sizes_found_out_automatically():
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 def test_inductor():
-    model = Sandwich(catalogue.build("lstm"))
-    compiled = torch.compile(model, fullgraph=True, dynamic=True)
-    for steps, batch in SIZES[:2]:
-        x = catalogue.inputs(model.rnn.cell, steps, batch).requires_grad_()
-        compare(compiled(x), model(x), [x, *model.parameters()], retain=False)
+    for nonlinearity in ("tanh", "relu"):  # the second finds the first one's graphs on disk
+        rnn = Recurrent(cells.Elman(3, 5, nonlinearity=nonlinearity, dtype=torch.float64))
+        compiled = torch.compile(rnn, fullgraph=True, dynamic=True)
+        for steps, batch in SIZES[:2]:
+            x = catalogue.inputs(rnn.cell, steps, batch).requires_grad_()
+            compare([compiled(x)[0]], [rnn(x)[0]], [x, *rnn.parameters()], retain=False)
+        torch._dynamo.reset()
 
 
 def test_several_inputs_constants_and_all_states():
@@ -206,7 +210,7 @@ def test_tied_weights_buffers_and_constants():
     assert_close(torch.compile(rnn, fullgraph=True, dynamic=True, backend="aot_eager")(x), Recurrent(rnn.cell)(x))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "fibre"])
+@pytest.mark.parametrize("cell", ["gru-before", "fibre"])
 def test_one_step_and_one_sequence(cell):
     model, backend = Sandwich(CELLS[cell]()), Counting()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=backend)
@@ -248,31 +252,17 @@ def test_a_change_of_mode_or_of_a_number_compiles_again():
     assert not torch.equal(compiled(x)[0], compiled(x)[0])
 
 
-CACHED = """
-import sys
-import torch
-from ostinato import Recurrent, cells
-
-torch.manual_seed(0)
-for number in range(int(sys.argv[1])):  # other programs come before it in the one process, not in the other
-    Recurrent(cells.Skip(3, 4))(torch.zeros(1, 1, 3))
-tau = float(sys.argv[2])
-rnn = Recurrent(cells.Leaky(3, 4, tau=tau))
-x = torch.randn(8, 11, 3, requires_grad=True)
-run = torch.compile(rnn, fullgraph=True, dynamic=True, backend=sys.argv[3])
-results = []
-for f in (run, rnn):
-    outputs, _ = f(x)
-    grads = torch.autograd.grad(outputs.square().sum(), [x, *rnn.parameters()])
-    results.append([outputs, *grads])
-assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*results)), results
-"""
-
-
-def test_graphs_that_torch_keeps_on_disk(tmp_path):
-    """A second process finds the first one's graphs: they must not run the first one's program, nor miss theirs."""
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_AUTOGRAD_CACHE": "1"}
-    for arguments in (("0", "10.0"), ("2", "2.0")):
-        command = [sys.executable, "-W", "ignore", "-c", CACHED, *arguments, "inductor"]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr[-2000:]
+def test_the_name_of_a_loop_is_all_there_is_to_it():
+    """torch keeps graphs on disk, so another process may find one that this process made."""
+    rnn = Recurrent(catalogue.build("slstm"), save="recompute")
+    rnn(catalogue.inputs(rnn.cell, 2, 2))
+    (plan,) = rnn._programs.plans.values()
+    assert plan.loop is not None
+    name, loop = plan.loop.name, plan.loop.loop
+    assert LoopPlan.called(name) is plan.loop
+    code = "import sys; from ostinato.engines.plan import LoopPlan; print(LoopPlan.called(sys.stdin.read()).name)"
+    other = subprocess.run([sys.executable, "-c", code], input=name, capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == name
+    made = LoopPlan(loop, None)
+    assert made.name != name
+    assert Recurrent(rnn.cell)._handle != rnn._handle

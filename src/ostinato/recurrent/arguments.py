@@ -92,8 +92,22 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     flags = _flags(reset, "reset", steps, batch, batch_first, inputs[0].device)
     if live is not None:
         flags = None if flags is None else flags & live
-        inputs = [v.masked_fill(~live.reshape(*live.shape, *[1] * (v.dim() - 2)), 0) for v in inputs]
+        inputs = [_filled(v, live) for v in inputs]
     return Arguments(inputs, given, starts, live, flags, dtype)
+
+
+def _filled(value: Tensor, live: Tensor) -> Tensor:
+    """``[T, B, ...]`` with the padding replaced by an input that counts: a step may be undefined at zero (a logarithm,
+    a norm), and an undefined value has an undefined gradient even where nothing is taken from it."""
+    trailing = [1] * (value.dim() - 2)
+    if live.shape[1] == 0:
+        return value
+    alive = live.any(0)
+    rows = torch.arange(live.shape[1], device=live.device)
+    row = torch.where(alive, rows, alive.int().argmax())
+    fill = value.detach()[live.int().argmax(0)[row], row]
+    fill = fill.masked_fill(~alive.any(), 0)  # no step of any sequence counts
+    return torch.where(live.reshape(*live.shape, *trailing), value, fill)
 
 
 def cell_dtype(cell: Cell, xs: Sequence[Tensor] = ()) -> torch.dtype:
