@@ -14,7 +14,7 @@ from torch import Tensor
 from ostinato.cell import Cell
 from ostinato.program.ir import Program
 from ostinato.program.source import CannotTrace, line_of
-from ostinato.program.trace import InputSpec, Signature, plain_values, sample, swapped, undisturbed
+from ostinato.program.trace import InputSpec, Signature, double_values, sample, swapped, undisturbed
 
 Runner = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], dict[str, Tensor]], list[Tensor]]
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-6
 
 
 def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner, by_step: Runner) -> None:
-    """Run both for two steps of three sequences in float64 and compare.
+    """Run both for one step of three sequences in float64 and compare.
 
     Raises:
         CannotTrace: when they differ, or when a sequence's values depend on another's.
@@ -31,8 +31,7 @@ def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner
     if any(n.op == "noise" for n in program.nodes):
         return  # the two draw different random numbers
     with undisturbed():
-        values = {k: v.double() if v.is_floating_point() else v for k, v in plain_values(cell).items()}
-        leaves = {k: v.requires_grad_() if v.is_floating_point() else v for k, v in values.items()}
+        leaves = {k: v.requires_grad_() if v.is_floating_point() else v for k, v in double_values(cell).items()}
         xs, starts, constants = _samples(cell, signature)
         named = {**{k: v.double() if v.is_floating_point() else v for k, v in program.tensors.items()}, **leaves}
         wrt = [v for v in (*leaves.values(), *xs, *starts) if v.requires_grad]
@@ -50,7 +49,7 @@ def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner
         pairs = [("values", actual, expected), ("gradients", _gradients(actual, wrt), slopes)]
         if any(_far(a, e[:, :1]) for a, e in zip(alone, expected, strict=True)):
             raise CannotTrace(f"{type(cell).__name__}.step mixes the sequences of a batch: a sequence's values depend "
-                              "on the others")
+                              "on the others, or on what an earlier call left behind")
         for what, a, e in pairs:
             if any(_far(p, q) for p, q in zip(a, e, strict=True)):
                 raise CannotTrace(f"the {what} of {type(cell).__name__}.step are not those of its operations (.data? a "
@@ -66,7 +65,7 @@ def _samples(cell: Cell, signature: Signature) -> tuple[list[Tensor], list[Tenso
         value = flat.reshape(*lead, *spec.shape)
         return value.requires_grad_() if dtype.is_floating_point else value
 
-    xs = [made(spec, (2, 3)) for spec in signature.inputs]
+    xs = [made(spec, (1, 3)) for spec in signature.inputs]
     starts = [made(InputSpec(s.shape, torch.float64), (s.depth, 3)) for s in cell.states]
     starts = [(v + s.initial).detach().requires_grad_() for v, s in zip(starts, cell.states, strict=True)]
     return xs, starts, [made(spec, (3,)) for spec in signature.constants]
@@ -83,6 +82,12 @@ def _gradients(outs: Sequence[Tensor], wrt: Sequence[Tensor]) -> list[Tensor]:
 def _far(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return True
+    if not a.numel():
+        return False
     a, b = a.detach().double(), b.detach().double()
+    low, high = b.aminmax()
+    limit = TOLERANCE * (1 + max(-low.item(), high.item()))
+    if (a - b).abs_().max().item() <= limit < float("inf"):
+        return False  # without copies: weights can be large
     same = (a == b) | (a.isnan() & b.isnan())
-    return bool(((a - b).abs()[~same] > TOLERANCE * (1 + b.abs().nan_to_num().max())).any())
+    return bool(((a - b).abs()[~same] > TOLERANCE * (1 + b.nan_to_num(0, 0, 0).abs().max())).any())

@@ -76,7 +76,7 @@ def _check_batch(low: Lowering, cell: Cell, news: Sequence[Any], out: Any) -> No
 
 
 def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, list[Any], Any]:
-    recorder, values = Recorder(), plain_values(cell)
+    recorder = Recorder()
     generator = torch.Generator().manual_seed(batch)
 
     def made(spec: InputSpec, kind: str, name: str) -> TraceTensor:
@@ -86,7 +86,7 @@ def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, lis
     for s in cell.states:
         arguments += [made(InputSpec(s.shape, signature.dtype), "read", f"{s.name}@{d}") for d in s.delays]
     arguments += [made(spec, "q", f"q{i}") for i, spec in enumerate(signature.constants)]
-    with swapped(cell, lambda value, name: recorder.leaf(values[name], "p", name)):
+    with swapped(cell, lambda value, name: recorder.leaf(_untouched(value), "p", name)):
         before, draws = numbers(cell), _random_states()
         news, out = cell.split_result(_called(cell, arguments))
         _check_unchanged(before, numbers(cell), cell)
@@ -184,13 +184,21 @@ def tensors_of(cell: nn.Module) -> list[tuple[dict[str, Any], str, str, Tensor]]
     ]
 
 
-def plain_values(cell: nn.Module) -> dict[str, Tensor]:
-    """Copies of all parameters and buffers by name, tied ones under their first; inside torch.func or a compiler,
-    made-up values of the same shapes."""
-    first: dict[int, str] = {}
+def double_values(cell: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers by name, floats in float64, tied ones under their first; inside torch.func
+    or a compiler, made-up values of the same shapes."""
+    out: dict[int, tuple[str, Tensor]] = {}
     for _, _, name, value in tensors_of(cell):
-        first.setdefault(id(value), name)
-    return {name: _plain(value).clone() for _, _, name, value in tensors_of(cell) if first[id(value)] == name}
+        if id(value) not in out:
+            dtype = torch.float64 if value.is_floating_point() else value.dtype
+            out[id(value)] = name, _plain(value).to(dtype, copy=True)
+    return dict(out.values())
+
+
+def _untouched(value: Tensor) -> Tensor:
+    """The values that a recording works with. A change of a parameter is refused before it is made; that of a buffer
+    may be hidden in an operation (batch norm), so it works on a copy."""
+    return _plain(value) if isinstance(value, nn.Parameter) else _plain(value).clone()
 
 
 def _plain(value: Tensor) -> Tensor:
