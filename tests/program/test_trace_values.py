@@ -248,3 +248,9 @@ def test_several_states_with_delays():
 
 def test_no_parameters():
     assert_as_by_steps(Written(lambda c, x, h: 0.5 * h + x, {"h": 3}, {}))
+
+
+def test_a_state_that_is_a_function_of_the_input():
+    """Needed by the loop as its next value and outside of it as the output."""
+    assert_as_by_steps(Written(lambda c, x, h, k: (torch.tanh(x), torch.sin(h) + x), {"h": 3, "k": 3}, {}))
+    assert_as_by_steps(Written(lambda c, x, h, k: (x, torch.sin(h) + x), {"h": 3, "k": 3}, {}))

@@ -13,6 +13,9 @@ from torch import Tensor
 from ostinato.program.ir import Node
 from ostinato.program.ops import lead_of
 
+RAW = ("empty", "new_empty", "as_strided", "reinterpret", "set", "resize", "from_file", "unsafe", "nested")
+"""How the names of operations begin that look at memory or files as they are."""
+
 
 def check_allowed(name: str) -> str | None:
     """Why torch may not be asked to run ``aten.<name>``; None where it may.
@@ -28,14 +31,49 @@ def check_allowed(name: str) -> str | None:
         return "is not an operation of torch"
     if torch.Tag.nondeterministic_seeded in function.tags:
         return "draws random numbers in a way that a program does not know"
-    if schema.is_mutable or packet.startswith(("empty", "as_strided", "set", "resize", "from_file", "_unsafe")):
+    if schema.is_mutable or packet.lstrip("_").startswith(RAW):
         return "changes its arguments or looks at raw memory"
+    if not schema.returns or any(str(r.type) not in ("Tensor", "List[Tensor]") for r in schema.returns):
+        return "gives something other than tensors"
     if packet in ("native_batch_norm", "batch_norm", "_native_batch_norm_legit"):
         return "mixes the sequences of a batch"
     if any("str" in str(a.type).lower() or "generator" in str(a.type).lower() for a in schema.arguments
            if a.default_value is not None or not str(a.type).startswith("Optional")):
         return "takes names or generators"
     return None
+
+
+def check_call(name: str, attrs: dict[str, Any], count: int) -> str | None:
+    """What is wrong with the arguments that an opaque node writes down; None where nothing is."""
+    if set(attrs) != {"call", "result", "results"}:
+        return f"takes call, result and results, it has {sorted(attrs)}"
+    result, results = attrs["result"], attrs["results"]
+    if type(result) is not int or type(results) is not int or not 0 <= result < results:
+        return f"gives result {result!r} of {results!r}"
+    packet, _, overload = name.partition(".")
+    schema = getattr(getattr(torch.ops.aten, packet), overload or "default")._schema
+    call = _thaw(attrs["call"])
+    if not isinstance(call, dict) or set(call) != {"args", "kwargs"}:
+        return "needs args and kwargs"
+    named = {a.name for a in schema.arguments}
+    if not isinstance(call["args"], list) or len(call["args"]) > len(named) or not (
+            isinstance(call["kwargs"], dict) and set(call["kwargs"]) <= named):
+        return f"takes {sorted(named)}"
+    used: list[int] = []
+    wrong = _wrong([call["args"], *call["kwargs"].values()], used)
+    return wrong if wrong or sorted(set(used)) == list(range(count)) else f"uses the nodes {used} of {count}"
+
+
+def _wrong(item: Any, used: list[int]) -> str | None:
+    """What an argument may not be: text, or a node that is not there."""
+    if isinstance(item, list):
+        return next((w for v in item if (w := _wrong(v, used))), None)
+    if isinstance(item, dict):
+        if not {"batch"} <= set(item) <= {"arg", "batch"} or any(type(n) is not int or n < 0 for n in item.values()):
+            return f"is called with {item!r}"
+        used += [item["arg"]] if "arg" in item else []
+        return None
+    return None if item is None or type(item) in (bool, int, float) else f"is called with {item!r}"
 
 
 def evaluator(node: Node, args: Sequence[Node]) -> Callable[..., Tensor]:

@@ -238,8 +238,26 @@ def _bool(dtypes: Sequence[str], attrs: Attrs) -> str:
     return "bool"
 
 
+def _floats(dtypes: Sequence[str], attrs: Attrs) -> str:
+    if set(dtypes) != {"float"}:
+        raise ValueError(f"takes floats, it has {list(dtypes)}")
+    return "float"
+
+
 def _same(dtypes: Sequence[str], attrs: Attrs) -> str:
     return dtypes[0]
+
+
+def _number(dtypes: Sequence[str], attrs: Attrs) -> str:
+    if "bool" in dtypes:
+        raise ValueError(f"takes numbers, it has {list(dtypes)}")
+    return promote(dtypes, attrs)
+
+
+def _chosen(dtypes: Sequence[str], attrs: Attrs) -> str:
+    if dtypes[0] != "bool":
+        raise ValueError(f"chooses by a bool, it has {dtypes[0]}")
+    return promote(dtypes[1:], attrs)
 
 
 def _call(function: Callable[..., Tensor]) -> Callable[[Node, Sequence[Node]], Evaluator]:
@@ -256,23 +274,24 @@ def _view(shape: Callable, evaluate: Callable, *attrs: str, arity: int | None = 
 
 UNARY_FLOAT = ("exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "erf")
 UNARY_SAME = ("neg", "relu", "abs", "sign", "floor", "ceil", "round")
-BINARY = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "maximum": torch.maximum, "minimum": torch.minimum}
+BINARY = {"add": torch.add, "mul": torch.mul, "maximum": torch.maximum, "minimum": torch.minimum}
 COMPARE = ("gt", "ge", "lt", "le", "eq", "ne")
 LOGIC = {"and": torch.logical_and, "or": torch.logical_or, "xor": torch.logical_xor}
 
 OPS: dict[str, Op] = {
     **{name: _pointwise(1, getattr(torch, name), _float) for name in UNARY_FLOAT},
-    **{name: _pointwise(1, getattr(torch, name), _same) for name in UNARY_SAME},
+    **{name: _pointwise(1, getattr(torch, name), _number) for name in UNARY_SAME},
     **{name: _pointwise(2, function) for name, function in BINARY.items()},
+    "sub": _pointwise(2, torch.sub, _number),
     **{name: _pointwise(2, getattr(torch, name), _bool) for name in COMPARE},
     **{name: _pointwise(2, function, _bool) for name, function in LOGIC.items()},
     "div": _pointwise(2, torch.div, _float),
     "not": _pointwise(1, torch.logical_not, _bool),
-    "where": _pointwise(3, torch.where, lambda dtypes, attrs: promote(dtypes[1:], attrs)),
+    "where": _pointwise(3, torch.where, _chosen),
     "stopgrad": _pointwise(1, torch.Tensor.detach, _same),
     "pow": Op(broadcast, _float, lambda n, a: lambda v: torch.pow(v, n["exponent"]), 1, True, ("exponent",)),
     "cast": Op(broadcast, lambda d, attrs: attrs["to"], _eval_cast, 1, True, ("to",)),
-    "matmul": Op(_matmul_shape, _float, _eval_matmul, 2),
+    "matmul": Op(_matmul_shape, _floats, _eval_matmul, 2),
     "sum": Op(_reduced, _same, lambda n, a: lambda v: v.sum(n["dims"], keepdim=True), 1, attrs=("dims",)),
     "amax": Op(_reduced, _same, lambda n, a: lambda v: v.amax(n["dims"], keepdim=True), 1, attrs=("dims",)),
     "slice": _view(_slice_shape, lambda n, a: lambda v: v.narrow(n["dim"], n["start"], n["stop"] - n["start"]),
@@ -284,7 +303,7 @@ OPS: dict[str, Op] = {
     "pad": _view(_pad_shape, _eval_pad, "dim", "before", "after"),
     "take": _view(_take_shape, _eval_take, "dim", "index"),
     "put": _view(_put_shape, _eval_put, "dim", "index", "size"),
-    "gemm_tb": Op(_gemm_shape, _float, _eval_gemm, 2, attrs=("grouped",), loop=False),
+    "gemm_tb": Op(_gemm_shape, _floats, _eval_gemm, 2, attrs=("grouped",), loop=False),
     "sum_tb": Op(lambda s, a: s[0], _same, _eval_sum_tb, 1, loop=False),
     "sum_t": Op(lambda s, a: s[0], _same, lambda n, a: lambda v: v.sum(0), 1, loop=False),
 }

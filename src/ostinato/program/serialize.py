@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ostinato.program.ir import Node, Program, StateVar
-from ostinato.program.verify import InvalidProgram, verify
+from ostinato.program.verify import ERRORS, InvalidProgram, verify
 
 FORMAT = 1
 """Of the JSON; a reader refuses any other."""
@@ -35,14 +35,14 @@ def from_json(data: Any, tensors: dict[str, Tensor] | None = None) -> Program:
         found = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise InvalidProgram(f"expected a program of format {FORMAT}, found {found!r}")
     try:
-        states = [StateVar(str(name), tuple(shape), int(depth), float(initial))
+        states = [StateVar(name, tuple(shape), depth, float(initial))
                   for name, shape, depth, initial in data["states"]]
-        nodes = [Node(str(op), tuple(args), tuple(sorted((k, _tuples(v)) for k, v in attrs.items())), tuple(shape),
+        nodes = [Node(str(op), tuple(args), tuple(sorted((str(k), _tuples(v)) for k, v in attrs.items())), tuple(shape),
                       str(dtype), str(source)) for op, args, attrs, shape, dtype, source in data["nodes"]]
         named = [str(name) for name in data["tensors"]]
         program = Program(tuple(nodes), tuple(states), dict(data["next"]), dict(data["emit"]),
                           {name: (tensors or {})[name] for name in named})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ERRORS as error:
         raise InvalidProgram(f"the program is damaged: {type(error).__name__} {error}") from None
     verify(program)
     return program

@@ -39,10 +39,9 @@ def split(program: Program, sunk: Iterable[int] = ()) -> Split:
     loop = {i for i, part in enumerate(parts) if part == "S"}
     inside = loop | set(sunk)
     after = tuple(i for i, part in enumerate(parts) if part in "YR")
-    roots = (*program.next.values(), *program.emit.values(), *(a for i in after for a in nodes[i].args))
-    needed = {a for i in inside for a in nodes[i].args} - inside
-    own = set(program.next.values()) & inside
-    needed |= {i for i in roots if i not in loop and parts[i] not in "YR" and i not in own}
+    taken = (*program.emit.values(), *(a for i in after for a in nodes[i].args))
+    needed = ({a for i in inside for a in nodes[i].args} | set(program.next.values())) - inside
+    needed |= {i for i in taken if i not in loop and parts[i] not in "YR"}
     before = _closure(program, needed, loop)
     if not program.states:
         return Split(program, before, None, after)
