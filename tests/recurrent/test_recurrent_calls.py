@@ -170,7 +170,7 @@ def test_a_step_of_several_inputs_with_constants():
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("sizes", [[9], [1] * 9, [0, 3, 0, 5, 1], [4, 5, 0]], ids=str)
+@pytest.mark.parametrize("sizes", [[1] * 9, [0, 3, 0, 5, 1, 0]], ids=str)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_stream_of_chunks_equals_one_call(cell, sizes, batch_first):
     rnn = Recurrent(CELLS[cell](), batch_first=batch_first)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWar
 CELLS = {
     **{
         name: (lambda name=name: catalogue.build(name, input_size=2, hidden_size=3))
-        for name in ("elman", "lstm", "gru-before", "lstm-layernorm", "skip", "slstm", "output")
+        for name in ("lstm", "gru-before", "lstm-layernorm", "slstm", "output")
     },
     "fibre": Fibre,
 }
