@@ -235,7 +235,7 @@ def test_untied():
     assert_close(rnn(x)[0], by_eager(cell, x, rnn.initial_states(2))[0])
 
 
-def test_a_tensor_made_in_inference_mode():
+def test_a_tensor_made_in_inference_mode_cannot_be_traced_but_runs():
     cell = Plain()
     with torch.inference_mode():
         cell.tensor = torch.full((3,), 0.5, dtype=torch.float64)
