@@ -15,7 +15,7 @@ UNARY = {
     "tanh": "{}.tanh()", "sigmoid": "torch.sigmoid({})", "relu": "torch.relu({})", "exp": "torch.exp(-{}.abs())",
     "sin": "torch.sin({})", "square": "({} ** 2)", "root": "torch.sqrt(1 + {} ** 2)", "clamp": "{}.clamp(-0.4, 0.6)",
     "neg": "(-{})", "U": "({} @ c.U)", "U'": "F.linear({}, c.U, c.v)", "softmax": "F.softmax({}, -1)",
-    "flip": "{}.flip(1)", "roll": "torch.roll({}, 1, -1)", "norm": "F.layer_norm({}, (4,))",
+    "flip": "{}.flip(1)", "roll": "torch.roll({}, 1, -1)", "norm": "F.layer_norm({}, (4,), eps=0.1)",
     "mean": "({} - {}.mean(-1, keepdim=True))", "max": "({} - {}.amax(1, keepdim=True))", "detach": "{}.detach()",
     "turn": "{}.unflatten(1, (2, 2)).transpose(1, 2).flatten(1)", "sum": "{}.sum(1, keepdim=True).expand(-1, 4)",
     "first": "{}[:, :1].expand(-1, 4)", "cumsum": "({}.cumsum(-1) * 0.3)", "pad": "F.pad({}[:, 1:], (0, 1))",

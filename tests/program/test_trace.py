@@ -298,6 +298,13 @@ def test_only_integers_come_in():
     assert_as_by_steps(cell, (torch.tensor([6, 0, 2, 2, 5]),))
 
 
+def test_one_hot():
+    cell = written(lambda c, k, h: torch.tanh(F.one_hot(k, 3).to(h.dtype) @ c.W + h @ c.U))
+    recurrent = assert_as_by_steps(cell, (torch.tensor([2, 0, 1, 1, 0]),))
+    with pytest.raises(IndexError):
+        recurrent(torch.tensor([[3]]))
+
+
 def _mlstm(c, x, C, n):
     """The matrix memory of the xLSTM, without its stabiliser."""
     q, k, v = (x @ c.W).chunk(3, -1)

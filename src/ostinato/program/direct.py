@@ -83,6 +83,14 @@ def _new_tensor(call: Call, like: Tensor, data: Any, **options: Any) -> Tensor:
     return torch.tensor(data, **{"dtype": like.dtype, "device": like.device, **options})
 
 
+def _one_hot(call: Call, x: Tensor, num_classes: int = -1) -> Any:
+    """Made without torch's own, which looks at the values to check them: rows of a table, whose look-up checks them."""
+    if num_classes < 1:
+        return NotImplemented
+    rows = call(aten.embedding.default, (torch.eye(num_classes, device=x.device), x), {})
+    return call(aten._to_copy.default, (rows,), {"dtype": torch.int64})
+
+
 def _where(call: Call, condition: Tensor, a: Any = None, b: Any = None) -> Any:
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return NotImplemented
@@ -107,7 +115,7 @@ def _direct() -> dict[Any, Callable[..., Any]]:
         functional.linear: _linear, functional.layer_norm: _layer_norm, functional.softplus: _softplus,
         functional.logsigmoid: _log_sigmoid, functional.relu: table[torch.relu],
         torch.chunk: _chunk, Tensor.chunk: _chunk, torch.cat: _cat, torch.where: _where, Tensor.__getitem__: _getitem,
-        Tensor.new_tensor: _new_tensor,
+        Tensor.new_tensor: _new_tensor, functional.one_hot: _one_hot,
     }
     return table
 

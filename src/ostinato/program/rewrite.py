@@ -185,7 +185,7 @@ def merge_products(program: Program) -> Program:
     for i, n in enumerate(nodes):
         if n.op == "matmul" and parts[i] in "XSY" and parts[n.args[1]] == "P" and len(nodes[n.args[1]].shape) == 2:
             groups.setdefault((n.args[0], parts[i], len(n.shape)), []).append(i)
-    merged = {i: group for group in groups.values() if len(group) > 1 and not _chained(program, group) for i in group}
+    merged = {i: group for group in groups.values() if len(group) > 1 for i in group}
     made: dict[int, Ref] = {}
     wide: dict[int, Ref] = {}
 
@@ -200,11 +200,6 @@ def merge_products(program: Program) -> Program:
         return wide[group[0]].slice(dim=-1, start=start, stop=start + node.shape[-1])
 
     return _rebuild_numbered(program, change, made) if merged else program
-
-
-def _chained(program: Program, group: list[int]) -> bool:
-    """Whether one product of a group needs another's result."""
-    return any(i in reachable(program.nodes, program.nodes[j].args) for i in group for j in group if i != j)
 
 
 def hoist_parameters(program: Program) -> Program:
