@@ -70,12 +70,10 @@ def _given(cell, steps, batch, kind):
     }[kind]
 
 
-CASES = [*(("gru-before", kind) for kind in ("plain", "lengths")), ("fibre", "initial")]
+CASES = [("gru-before", "plain"), ("gru-before", "lengths"), ("fibre", "initial"), ("skip-two", "mask and reset")]
 
 
-@pytest.mark.parametrize(
-    ("cell", "kind"), [*CASES, *((cell, "mask and reset") for cell in ("lstm", "skip-two", "fibre"))]
-)
+@pytest.mark.parametrize(("cell", "kind"), CASES)
 def test_one_graph_for_all_sizes(cell, kind):
     model, backend, first = Sandwich(CELLS[cell](), reverse=kind == "lengths"), Counting(), 0
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=backend)
@@ -214,7 +212,7 @@ def test_tied_weights_buffers_and_constants():
 def test_one_step_and_one_sequence(cell):
     model, backend = Sandwich(CELLS[cell]()), Counting()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=backend)
-    for steps, batch in [(1, 1), (1, 7), (8, 1)]:
+    for steps, batch in [(1, 1), (8, 1)]:
         x = catalogue.inputs(model.rnn.cell, steps, batch).requires_grad_()
         given = _given(model.rnn.cell, steps, batch, "mask and reset")
         compare(compiled(x, **given), model(x, **given), [x, *model.parameters()], retain=False)
