@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from ostinato import Recurrent, cells
 from ostinato.cell import Cell
-from ostinato.engines import eager
 
 SHAPES = [(100, 32, 128), (80, 32, 32), (400, 16, 64), (100, 1, 64)]
 RIVALS: dict[str, Callable[..., nn.Module] | None] = {
@@ -44,8 +43,11 @@ class Loop(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``[B, T, N]`` to outputs ``[B, T, H]``."""
-        starts = [s.unsqueeze(0) for s in self.cell.initial_states(len(x))]
-        return (eager.run(self.cell, [x.transpose(0, 1)], [], starts)[0].transpose(0, 1),)
+        states, outputs = self.cell.initial_states(len(x)), []
+        for x_t in x.unbind(1):
+            states, output = self.cell.split_result(self.cell.step(x_t, *states))
+            outputs.append(output)
+        return (torch.stack(outputs, 1),)
 
 
 def machine() -> dict[str, object]:

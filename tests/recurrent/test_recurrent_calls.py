@@ -5,6 +5,7 @@ import pytest
 import torch
 from close import assert_close
 from loops import Fibre, Stubborn, Tagger, by_hand, compare
+from torch import nn
 
 from ostinato import Cell, Recurrent, cells
 
@@ -258,3 +259,42 @@ def test_no_change_of_size_traces_again():
         rnn(x, lengths=[1] * batch)
         rnn(x, reset=torch.zeros(batch, steps, dtype=torch.bool), return_all_states=True)
     assert rnn.traces == 1
+
+
+class Parametric(Cell):
+    """Its output is a parameter, the same at every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Linear(3, 5)
+        self.out = nn.Parameter(torch.randn(2, 3))
+        self.add_state("h", 5)
+
+    def step(self, x, h):
+        return torch.tanh(self.W(x) + h), self.out.expand(x.shape[0], 2, 3)
+
+
+def test_an_output_that_depends_on_no_input():
+    cell = Parametric().double()
+    outputs, _ = Recurrent(cell)(torch.randn(3, 2, 3, dtype=torch.float64))
+    assert_close(outputs, cell.out.expand(3, 2, 2, 3))
+
+
+class Changing(Cell):
+    """A step that changes its arguments in place, and decides on a value, so that it runs step by step."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("h", 3)
+
+    def step(self, x, h):
+        h += x.mul_(2)
+        return h if h.sum() != 0 else -h
+
+
+def test_a_stubborn_step_that_changes_its_arguments_leaves_the_callers_alone():
+    x, h = torch.ones(2, 4, 3), torch.ones(2, 3)
+    outputs, _ = Recurrent(Changing())(x, h)
+    assert_close(outputs[:, -1], torch.full((2, 3), 9.0))
+    assert_close(x, torch.ones(2, 4, 3))
+    assert_close(h, torch.ones(2, 3))

@@ -33,7 +33,7 @@ def test_explain_a_traced_cell():
     for words in (
         "LSTM runs on the reference engine",
         "1 matrix product(s) in the loop",
-        "bytes saved per sequence",
+        "bytes per sequence",
         "state h: not linear in its past: ",
     ):
         assert words in text

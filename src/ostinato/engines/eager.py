@@ -47,7 +47,9 @@ def run(
                 for s, h in zip(states, history, strict=True)
             ]
         reads = [h[-delay] for s, h in zip(states, history, strict=True) for delay in s.delays]
-        new, outputs[t] = cell.split_result(cell.step(*[x[t] for x in inputs], *reads, *constants))
+        # Copies: a step may change its arguments in place, and they are the caller's.
+        arguments = [a.clone() for a in (*[x[t] for x in inputs], *reads, *constants)]
+        new, outputs[t] = cell.split_result(cell.step(*arguments))
         pushed = [
             torch.cat([h[1:], value.expand_as(h[0]).unsqueeze(0)]) for h, value in zip(history, new, strict=True)
         ]

@@ -24,7 +24,8 @@ class Explanation:
     reason: str
     traced: bool
     bytes_saved: int | None = None
-    """Per step and sequence, between forward and backward; floats counted as float32."""
+    """By the loop, per step and sequence, between forward and backward; floats counted as float32. What comes before
+    and after the loop is torch's own, and keeps what torch keeps."""
     products: int | None = None
     """Matrix products in the loop, per step."""
     parts: dict[str, int] = field(default_factory=dict)
@@ -37,8 +38,8 @@ class Explanation:
         if self.traced:
             counts = ", ".join(f"{n} {PARTS[part]}" for part, n in self.parts.items() if n)
             lines.append(f"operations: {counts}")
-            lines.append(f"per step: {self.products} matrix product(s) in the loop, {self.bytes_saved} bytes saved per "
-                         "sequence for the backward pass")
+            lines.append(f"per step: {self.products} matrix product(s) in the loop, which saves {self.bytes_saved} bytes "
+                         "per sequence for the backward pass")
             for name, found in self.linear.items():
                 lines.append(f"state {name}: " + ("linear in its past, a parallel scan could compute it"
                                                   if found.linear else f"not linear in its past: {found.reason}"))

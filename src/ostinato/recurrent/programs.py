@@ -74,7 +74,7 @@ class Programs:
             run = Run(torch.float64, signature.device, tuple(xs[0].shape[:2]))
             given = _inputs(xs, constants) | named
             outs, finals = plan.run(given, starts, run, False)
-            return [*(_full(v, run, cell, k) for k, v in outs.items()), *finals]
+            return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
             outputs, values, finals = eager.run(cell, xs, constants, starts)
@@ -136,7 +136,7 @@ class Programs:
         if in_registers:
             by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
             finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in cell.states]
-        full = {name: _full(value, run, cell, name) for name, value in outs.items()}
+        full = _full(outs, run, plan.program)
         states = {s.name: full[f"state.{s.name}"] for s in cell.states if f"state.{s.name}" in full}
         return full["output"], states, finals
 
@@ -183,13 +183,10 @@ def _placed(value: Tensor, run: Run) -> Tensor:
     return value.to(run.device, run.dtype if value.is_floating_point() else value.dtype)
 
 
-def _full(value: Tensor, run: Run, cell: Cell, name: str) -> Tensor:
-    """An emit with T and B, also where it depends on neither."""
-    states = {f"state.{s.name}": len(s.shape) for s in cell.states}
-    missing = 2 - (value.dim() - states[name]) if name in states else 0
-    if name not in states and tuple(value.shape[:2]) != run.lead:
-        return value.expand((*run.lead, *value.shape))
-    return value.expand((*run.lead, *value.shape[value.dim() - states[name] :])) if missing else value
+def _full(outs: dict[str, Tensor], run: Run, program: Program) -> dict[str, Tensor]:
+    """The emits with T and B, also those that depend on neither."""
+    shapes = {name: program.nodes[i].shape for name, i in program.emit.items()}
+    return {name: value.expand((*run.lead, *shapes[name])) for name, value in outs.items()}
 
 
 def signature_of(given: Arguments) -> Signature:
