@@ -38,8 +38,8 @@ class Explanation:
         if self.traced:
             counts = ", ".join(f"{n} {PARTS[part]}" for part, n in self.parts.items() if n)
             lines.append(f"operations: {counts}")
-            lines.append(f"per step: {self.products} matrix product(s) in the loop, which saves {self.bytes_saved} bytes "
-                         "per sequence for the backward pass")
+            lines.append(f"per step: {self.products} matrix product(s) in the loop, which saves {self.bytes_saved} "
+                         "bytes per sequence for the backward pass")
             for name, found in self.linear.items():
                 lines.append(f"state {name}: " + ("linear in its past, a parallel scan could compute it"
                                                   if found.linear else f"not linear in its past: {found.reason}"))
