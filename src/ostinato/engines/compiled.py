@@ -32,7 +32,7 @@ def define_recurrent(function: Callable[..., list[Tensor]]) -> None:
 def _loop(name: str, keep: bool, reverse: bool, steps: int, tensors: Sequence[Tensor]) -> list[Tensor]:
     plan = LoopPlan.called(name)
     n = len(plan.loop.inputs)
-    emits, finals = plan.engine(keep).run(tensors[:n], tensors[n:], run_of(plan, tensors, steps), reverse)
+    emits, finals = plan.run(keep, tensors[:n], tensors[n:], run_of(plan, tensors, steps), reverse)
     return [*emits, *finals]
 
 

@@ -15,11 +15,9 @@ from torch import Tensor
 from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
-from ostinato.engines.plan import LoopPlan
+from ostinato.engines.plan import LoopPlan, Results
 from ostinato.engines.reference import Reference
 from ostinato.program.evaluate import Run
-
-Results = tuple[list[Tensor], list[Tensor]]
 
 
 def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
@@ -34,7 +32,7 @@ def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], r
     elif keep:
         outs = Loop.apply(plan, run, reverse, *tensors)
     else:
-        return plan.engine(False).run(inputs, initial, run, reverse)
+        return plan.run(False, inputs, initial, run, reverse)
     emits = len(plan.program(keep).emit)
     return list(outs[:emits]), list(outs[emits:])
 
@@ -74,7 +72,7 @@ class Loop(torch.autograd.Function):
     @staticmethod
     def forward(plan: LoopPlan, run: Run, reverse: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
         n = len(plan.loop.inputs)
-        emits, finals = plan.engine(True).run(tensors[:n], tensors[n:], run, reverse)
+        emits, finals = plan.run(True, tensors[:n], tensors[n:], run, reverse)
         return (*emits, *finals)
 
     @staticmethod

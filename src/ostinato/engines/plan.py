@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
@@ -19,23 +19,46 @@ from ostinato.program.saving import full_adjoint, saved_nodes, sunk_nodes
 from ostinato.program.serialize import from_json, to_json
 from ostinato.program.split import split
 
+Results = tuple[list[Tensor], list[Tensor]]
+
+
+class Pieces:
+    """A program cut in parts, and the evaluation of what torch runs before and after the loop."""
+
+    def __init__(self, program: Program, sunk: Iterable[int] = ()) -> None:
+        self.program, self.cut = program, split(program, sunk)
+        kept = {i for _, i in self.cut.given} | set(program.emit.values())
+        kept |= {a for i in self.cut.after for a in program.nodes[i].args}
+        self.before = Schedule(program, self.cut.before, kept)
+        self.after = Schedule(program, self.cut.after, program.emit.values())
+
+    def run(self, values: Values, run: Run, loop: Callable[[list[Tensor]], Results] | None) -> list[Tensor]:
+        """Evaluate into ``values``, which holds the inputs; returns the last values of the loop's states."""
+        self.before.start(values, run)
+        self.before(values, run)
+        finals: list[Tensor] = []
+        if loop:
+            outs, finals = loop([values[i] for _, i in self.cut.given])
+            values.update({i: out for (_, i), out in zip(self.cut.taken, outs, strict=False)})
+        self.after.start(values, run)
+        self.after(values, run)
+        return finals
+
 
 class Plan:
     """A whole program: what torch runs before and after the loop, and the loop.
 
     Args:
         program: as traced, rewritten or not.
-        save: what the loop keeps for its adjoint, see :func:`ostinato.program.saving.saved_nodes`.
+        save: what the loop keeps for its adjoint, see :func:`ostinato.program.saving.saved_nodes`. With any choice but
+            the first, what is computed from the inputs belongs to the loop's plan, so that it too can be recomputed.
     """
 
     def __init__(self, program: Program, save: int | str | None = None) -> None:
         self.program = program
-        self.cut = split(program, sunk_nodes(program))
-        kept = {i for _, i in self.cut.given} | set(program.emit.values())
-        kept |= {a for i in self.cut.after for a in program.nodes[i].args}
-        self.before = Schedule(program, self.cut.before, kept)
-        self.after = Schedule(program, self.cut.after, program.emit.values())
-        self.loop = LoopPlan(self.cut.loop, save) if self.cut.loop else None
+        self.pieces = Pieces(program, sunk_nodes(program, everything=save is not None))
+        inner = self.pieces.cut.loop
+        self.loop = LoopPlan(inner, save) if inner else None
 
     def run(self, inputs: Mapping[str, Tensor], initial: Sequence[Tensor], run: Run,
             reverse: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -51,15 +74,8 @@ class Plan:
         from ostinato.engines.differentiable import apply
 
         values: Values = {i: inputs[name] for name, i in self.program.inputs.items()}
-        self.before.start(values, run)
-        self.before(values, run)
-        finals: list[Tensor] = []
-        if self.loop:
-            given = [values[i] for _, i in self.cut.given]
-            outs, finals = apply(self.loop, given, initial, run, reverse)
-            values.update({i: out for (_, i), out in zip(self.cut.taken, outs, strict=False)})
-        self.after.start(values, run)
-        self.after(values, run)
+        plan = self.loop
+        finals = self.pieces.run(values, run, plan and (lambda given: apply(plan, given, initial, run, reverse)))
         return {name: values[i] for name, i in self.program.emit.items()}, finals
 
 
@@ -72,7 +88,7 @@ class LoopPlan:
     def __init__(self, loop: Program, save: int | str | None) -> None:
         self.loop, self.save = loop, save
         self._derivatives: dict[tuple, Plan] = {}
-        self._engines: dict[tuple[str, bool], Engine] = {}
+        self._engines: dict[tuple[str, bool], tuple[Pieces, Engine]] = {}
 
     @cached_property
     def name(self) -> str:
@@ -120,11 +136,23 @@ class LoopPlan:
     def program(self, keep: bool) -> Program:
         return self.keeping if keep else self.loop
 
-    def engine(self, keep: bool) -> Engine:
-        """The engine that runs the loop, made once."""
+    def run(self, keep: bool, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run,
+            reverse: bool) -> Results:
+        """Run the loop on the engine chosen here, without derivatives: its emits and the last values of its states."""
+        program = self.program(keep)
+        pieces, engine = self._engine(keep)
+        values: Values = dict(zip(program.inputs.values(), inputs, strict=True))
+        finals = pieces.run(values, run, lambda given: engine.run(given, initial, run, reverse))
+        return [_whole(values[i], (*run.lead, *program.nodes[i].shape)) for i in program.emit.values()], finals
+
+    def _engine(self, keep: bool) -> tuple[Pieces, Engine]:
+        """What is left of the loop once its own inputs' part is hoisted, and the engine for it, made once."""
         name = chosen()
         if (name, keep) not in self._engines:
-            self._engines[name, keep] = ENGINES[name](self.program(keep))
+            program = self.program(keep)
+            pieces = Pieces(program, sunk_nodes(program))
+            assert pieces.cut.loop is not None
+            self._engines[name, keep] = pieces, ENGINES[name](pieces.cut.loop)
         return self._engines[name, keep]
 
     def adjoint(self, cotangents: frozenset[str], wrt: frozenset[str], states: frozenset[str]) -> Plan:
@@ -148,3 +176,8 @@ class LoopPlan:
 def _made(name: str) -> LoopPlan:
     loop, save = json.loads(name)
     return LoopPlan(from_json(loop), save)
+
+
+def _whole(value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A value with T and B. Forward mode takes no view for a result, so one that has them stays as it is."""
+    return value if value.dim() == len(shape) else value.expand(shape).clone()

@@ -13,15 +13,17 @@ from math import prod
 from ostinato.program.derivative import adjoint
 from ostinato.program.ir import Program
 from ostinato.program.mincut import INFINITE, minimum_cut
+from ostinato.program.split import GIVEN
 
 WIDTH = {"float": 4, "int": 8, "bool": 1}
 """Bytes of one element, counting floats as float32."""
 
 
 def size_of(program: Program, i: int) -> int:
-    """Bytes of a node's value, for one step of one sequence."""
+    """Bytes of a node's value, for one step of one sequence; nothing for what the caller holds anyway."""
     node = program.nodes[i]
-    return prod(node.shape) * WIDTH[node.dtype]
+    held = node.op == "x" and node["name"].startswith(GIVEN)
+    return 0 if held else prod(node.shape) * WIDTH[node.dtype]
 
 
 def saved_nodes(loop: Program, budget: int | str | None = None) -> frozenset[int]:
@@ -52,7 +54,8 @@ def saved_nodes(loop: Program, budget: int | str | None = None) -> frozenset[int
 
 
 def bytes_saved(loop: Program, saved: Collection[int]) -> int:
-    """Bytes that the adjoint keeps, per step and sequence: saved values, states, and the inputs it reads again."""
+    """Bytes that the adjoint keeps, per step and sequence: saved values, states, and what it reads again of that which
+    was computed from the inputs."""
     nodes = set(saved)
     for name in full_adjoint(loop, saved).inputs:
         kind, _, rest = name.partition(".")
@@ -88,19 +91,22 @@ def _cut(loop: Program, spared: Collection[int]) -> frozenset[int]:
     return frozenset(i for i in cut if loop.nodes[i].op != "x")
 
 
-def sunk_nodes(program: Program) -> frozenset[int]:
+def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
     """The input-only nodes (part X) that are better computed inside the loop than kept for all steps.
 
     An outer product of two inputs is larger than the inputs; a product, an opaque operation or noise stays outside.
+    With ``everything``, all but the last two go inside: what a loop can compute again it need not be given.
     """
     parts, nodes = program.parts, program.nodes
     inputs = {i for i, part in enumerate(parts) if part == "X"}
     users = [i for i, part in enumerate(parts) if part == "S"]
     wanted = {a for i in users for a in nodes[i].args if a in inputs}
     wanted |= {i for i in program.next.values() if i in inputs}
-    outside = {i for i in inputs if nodes[i].op in ("x", "noise", "matmul") or nodes[i].op.startswith("aten:")}
+    kinds = ("x", "noise") if everything else ("x", "noise", "matmul")
+    outside = {i for i in inputs if nodes[i].op in kinds or nodes[i].op.startswith("aten:")}
     edges = [(a, i) for i in inputs - outside for a in nodes[i].args if a in inputs]
-    cut = minimum_cut({i: size_of(program, i) for i in inputs}, edges, outside, wanted)
+    weights = {i: prod(nodes[i].shape) * WIDTH[nodes[i].dtype] for i in inputs}
+    cut = outside if everything else minimum_cut(weights, edges, outside, wanted)
     sunk: set[int] = set()
     stack = [i for i in wanted if i not in cut]
     while stack:

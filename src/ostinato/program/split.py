@@ -8,12 +8,16 @@ from functools import cached_property
 
 from ostinato.program.ir import Builder, Program, Ref, StateVar, finish
 
+GIVEN = "x"
+"""How the name of a loop's input begins that is an input of the whole program: it exists, kept or not."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """A program in three: nodes before the loop, the loop as a program of its own, nodes after it.
 
-    The loop's inputs and emits are called ``v<node>``, after the nodes of the whole program that they stand for.
+    The loop's inputs and emits are called ``v<node>``, after the nodes of the whole program that they stand for;
+    ``x<node>`` where that is an input.
     """
 
     program: Program
@@ -63,7 +67,8 @@ def _leaf(builder: Builder, program: Program, i: int) -> Ref:
     node = program.nodes[i]
     if node.op == "const":
         return builder.copy(node, [])
-    return builder.leaf(program.parts[i].lower(), node.shape, node.dtype, name=f"v{i}")
+    prefix = GIVEN if node.op == "x" else "v"
+    return builder.leaf(program.parts[i].lower(), node.shape, node.dtype, name=f"{prefix}{i}")
 
 
 def _closure(program: Program, roots: set[int], loop: set[int]) -> tuple[int, ...]:

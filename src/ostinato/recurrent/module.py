@@ -22,7 +22,7 @@ from ostinato.recurrent.arguments import (
     start_values,
 )
 from ostinato.recurrent.explanation import Explanation, explain
-from ostinato.recurrent.programs import Programs, readings, signature_of
+from ostinato.recurrent.programs import Programs, attribute_names, readings, signature_of
 from ostinato.recurrent.streaming import Stream
 
 
@@ -36,8 +36,8 @@ class Recurrent(nn.Module):
         batch_first: inputs and outputs are ``[B, T, ...]`` (the default) or, if false, ``[T, B, ...]``.
         reverse: run from the last time step to the first; outputs stay at their time step.
         save: what is kept for the backward pass. None: the fewest bytes that spare every matrix product.
-            ``"recompute"``: the fewest bytes at all. A number: at most so many bytes per step and sequence (floats
-            counted as float32).
+            ``"recompute"``: the fewest bytes at all, for most cells the states alone. A number: at most so many bytes
+            per step and sequence (floats counted as float32).
 
     Raises:
         TypeError: when ``cell`` is not a :class:`ostinato.Cell`.
@@ -74,6 +74,7 @@ class Recurrent(nn.Module):
         compiled graphs on disk."""
         self._handle = secrets.randbits(62)
         self._handles[self._handle] = self
+        self._names = attribute_names(self.cell)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -150,7 +151,8 @@ class Recurrent(nn.Module):
             lengths = torch.tensor(lengths)
         tensors = [*self.cell.parameters(), *self.cell.buffers()]
         starts = [] if initial is None else listed(initial, "initial")
-        outs = compiled.recurrent(self._handle, *readings(self.cell), listed(x, "x"), starts, lengths, mask, reset,
+        read = readings(self.cell, self._names)
+        outs = compiled.recurrent(self._handle, *read, listed(x, "x"), starts, lengths, mask, reset,
                                   listed(constants, "constants"), tensors, all_states)
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))

@@ -11,7 +11,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato.cell import Cell
 from ostinato.engines import eager
@@ -223,12 +223,21 @@ def _told(value: Any) -> Any:
     return value if isinstance(value, READ) else type(value)
 
 
-def readings(cell: Cell) -> tuple[list[int], list[float], str]:
+_MODULES_OWN = set(nn.Module().__dict__) - {"training"}
+
+
+def attribute_names(cell: Cell) -> list[list[str]]:
+    """For each module of a cell the names of its attributes, which a compiler cannot list for itself."""
+    return [[key for key in module.__dict__ if key not in _MODULES_OWN] for module in cell.modules()]
+
+
+def readings(cell: Cell, names: list[list[str]]) -> tuple[list[int], list[float], str]:
     """The modes, numbers and words of :func:`fingerprint`, for a compiler: it compiles again when one of them changes,
     since they are arguments of an operation in its graph."""
     whole, real, text = [], [], ""
-    for module in cell.modules():
-        for value in module.__dict__.values():
+    for module, own in zip(cell.modules(), names, strict=False):
+        for key in own:
+            value = getattr(module, key, None)
             if isinstance(value, int):
                 whole.append(int(value))
             elif isinstance(value, float):
