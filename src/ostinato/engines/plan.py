@@ -143,7 +143,10 @@ class LoopPlan:
         pieces, engine = self._engine(keep)
         values: Values = dict(zip(program.inputs.values(), inputs, strict=True))
         finals = pieces.run(values, run, lambda given: engine.run(given, initial, run, reverse))
-        return [_whole(values[i], (*run.lead, *program.nodes[i].shape)) for i in program.emit.values()], finals
+        made = {i for _, i in pieces.cut.taken}
+        # A result may be no view, and no input as it is: what the engine did not make is copied.
+        return [values[i] if i in made else values[i].expand((*run.lead, *program.nodes[i].shape)).clone()
+                for i in program.emit.values()], finals
 
     def _engine(self, keep: bool) -> tuple[Pieces, Engine]:
         """What is left of the loop once its own inputs' part is hoisted, and the engine for it, made once."""
@@ -176,8 +179,3 @@ class LoopPlan:
 def _made(name: str) -> LoopPlan:
     loop, save = json.loads(name)
     return LoopPlan(from_json(loop), save)
-
-
-def _whole(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A value with T and B. Forward mode takes no view for a result, so one that has them stays as it is."""
-    return value if value.dim() == len(shape) else value.expand(shape).clone()
