@@ -1,0 +1,119 @@
+/* The CPU engine's C interface: plain C, no dependency on torch or Python.
+ *
+ * A *plan* is one time step of a recurrent network as a list of stages; `ost_run` repeats it over T steps and B
+ * sequences. Plans are immutable and may be run from several threads at once. Nothing here throws or aborts: every
+ * function returns a code, and `ost_message` says what was wrong in the calling thread's last failing call.
+ *
+ * A plan is described by 64-bit integers ("words"), so that any language can write one:
+ *
+ *   plan    := MAGIC VERSION bytes(4|8) n_arrays n_weights n_stages  array* weight* stage*
+ *   array   := kind size depth alias          size: elements of one step of one sequence
+ *   weight  := G K N                          G products of [K] by [K, N]
+ *   stage   := GEMM length  m  a weight init target        a, init, target := ref; m outer repeats
+ *            | MAP length  d0 d1 d2 n  n_slots n_refs n_instructions  mapref* instruction*
+ *            | REDUCE length  operation  d0 d1 d2 n  r  from to
+ *   `length` counts the words that follow it.
+ *   ref     := array delay offset             array -1: absent (init only)
+ *   mapref  := array delay offset s0 s1 s2 s3 strides, in elements, along d0 d1 d2 n
+ *   instruction := opcode target a b c        operand: 0 <= i < n_slots a tile slot, n_slots + j the mapref j,
+ *                                             -1 absent, -2 - k the constant k
+ *
+ * Array kinds. X: given, another value at each step. Q: given, one value for each sequence. P: given, one value for
+ * all. STATE: carried; depth past steps can be read (delay 1..depth), delay 0 is this step's value, which a stage
+ * must write. EMIT: written at each step (delay 0), readable later in the same step. SCRATCH: readable later in the
+ * same step. FLAGS_X, FLAGS_Q, FLAGS_EMIT: as X, Q, EMIT, of one byte an element (0 or 1). A STATE with alias e >= 0 is
+ * kept in the EMIT array e, of the same size: nothing is written to the STATE array itself.
+ *
+ * GEMM: for i < m, g < G:  target[offset + (i*G + g)*N ..] = init[same] + a[offset + (i*G + g)*K ..] @ weight[g].
+ * MAP: for each point of d0 x d1 x d2 x n, the instructions in order. A slot holds a value within one tile only.
+ * REDUCE: to[d0, d1, d2, n] = sum or max over r of from, r steps of `from`'s fifth stride apart.
+ *          from := array delay offset s0 s1 s2 s3 sr      to := array delay offset s0 s1 s2 s3
+ */
+#ifndef OSTINATO_H
+#define OSTINATO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define OST_PUBLIC __declspec(dllexport)
+#else
+#define OST_PUBLIC __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OST_MAGIC 0x4F5354
+#define OST_VERSION 1
+
+enum ost_code { OST_OK = 0, OST_INVALID = 1, OST_MEMORY = 2, OST_UNSUPPORTED = 3 };
+enum ost_array_kind { OST_X, OST_Q, OST_P, OST_STATE, OST_EMIT, OST_SCRATCH, OST_FLAGS_X, OST_FLAGS_Q, OST_FLAGS_EMIT };
+enum ost_stage_kind { OST_GEMM, OST_MAP, OST_REDUCE };
+enum ost_reduction { OST_SUM, OST_MAX };
+
+/* Runs `task(data)` on up to `threads` threads at once and returns when all are done: GOMP_parallel's signature. */
+typedef void (*ost_parallel)(void (*task)(void *), void *data, unsigned threads, unsigned flags);
+
+/* Where an array is: the element of step t and sequence b is at `at + t*step + b*row` (in elements); with `sizes`,
+ * `at + (first[t] + b)*row`, first[t] the sum of the sizes before t. `at` is NULL for STATE and SCRATCH. */
+typedef struct { void *at; int64_t step, row; } ost_place;
+
+/* Where a weight is: element (g, k, n) at `at + g*group + k*in + n*out`. */
+typedef struct { const void *at; int64_t group, in, out; } ost_matrix;
+
+typedef struct ost_plan ost_plan;
+typedef struct ost_packed ost_packed;
+
+OST_PUBLIC const char *ost_message(void);
+
+/* The instruction set in use ("baseline", "avx2", "avx512", "neon"), and all that this machine can run, separated by
+ * spaces. OSTINATO_ISA forces one; when it cannot run here, every other call returns OST_UNSUPPORTED. */
+OST_PUBLIC const char *ost_isa(void);
+OST_PUBLIC const char *ost_isas(void);
+
+/* The names of the opcodes, the number of an opcode being its place; NULL after the last. */
+OST_PUBLIC const char *ost_opcode(int64_t opcode);
+
+OST_PUBLIC int ost_plan_make(const int64_t *words, int64_t n_words, const double *constants, int64_t n_constants,
+                             ost_plan **plan);
+OST_PUBLIC void ost_plan_free(ost_plan *plan);
+
+/* Weights laid out for the kernels: made once, run often. A packed set belongs to plans with the same weights. */
+OST_PUBLIC int ost_pack(const ost_plan *plan, const ost_matrix *weights, ost_packed **packed);
+OST_PUBLIC void ost_packed_free(ost_packed *packed);
+
+/* One run. */
+typedef struct {
+    int64_t steps, batch;
+    const int64_t *sizes;      /* NULL, or how many sequences each step has, never growing: ragged, longest first */
+    int64_t reverse;           /* from the last step to the first */
+    int64_t threads;
+    ost_parallel parallel;     /* NULL: one thread */
+    const ost_place *arrays;   /* n_arrays */
+    const ost_matrix *weights; /* n_weights, or NULL with `packed` */
+    const ost_packed *packed;
+    const void *const *initial; /* for each STATE in order: [depth, batch, size], oldest first */
+    void *const *finals;        /* the same shape, may be `initial` itself */
+} ost_call;
+OST_PUBLIC int ost_run(const ost_plan *plan, const ost_call *call);
+
+/* C[m, n] = init[m, n] + sum over k of A[m, k] B[k, n]; strides in elements; init NULL for zero, with row stride 0 for
+ * a bias. `bytes` is 4 or 8. `sums`, where given, receives the sum over k of B[k, n]. */
+typedef struct {
+    int64_t bytes, m, n, k;
+    const void *a; int64_t a_m, a_k;
+    const void *b; int64_t b_k, b_n;
+    const void *init; int64_t init_m;
+    void *c; int64_t c_m;
+    void *sums;
+    int64_t threads;
+    ost_parallel parallel;
+} ost_product;
+OST_PUBLIC int ost_multiply(const ost_product *product);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
