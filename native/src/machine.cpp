@@ -397,7 +397,7 @@ int check(const Plan& plan, const ost_call& call) {
     if (packed->bytes != plan.bytes || packed->size != plan.packed_size)
       return fail(OST_INVALID, "these weights were packed for another plan");
   }
-  const bool any = call.steps && call.batch;
+  const bool any = call.steps && call.batch && (!call.sizes || call.sizes[0]);
   for (std::size_t i = 0; any && i < plan.arrays.size(); ++i) {
     const Array& a = plan.arrays[i];
     if (a.kind != OST_STATE && a.kind != OST_SCRATCH && !call.arrays[i].at)
