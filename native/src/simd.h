@@ -36,7 +36,7 @@ template <class T>
 }
 template <class T>
 [[gnu::always_inline]] inline Vector<T> splat(T value) {
-  return Vector<T>{} + value;
+  return value - Vector<T>{};  // not a sum: that would lose the sign of -0
 }
 
 }  // namespace ostinato::OSTINATO_ISA
