@@ -4,6 +4,7 @@ VENV        := .venv
 CONSTRAINTS := constraints.txt
 ARGS        :=
 BIN         := $(VENV)/bin/python
+LIBRARY     := src/ostinato/engines/cpu
 
 # A stamp's name carries the checksum of what was asked for: a change redoes the set-up, whatever the file times say,
 # and an interrupted set-up leaves no stamp.
@@ -16,7 +17,7 @@ PYTHON  = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff types docs bench venv clean
+.PHONY: help demo test lint ruff types docs bench venv native clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -40,13 +41,24 @@ docs: $(READY)-docs ## build the documentation in build/docs; a warning is an er
 	@$(BIN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs $(ARGS)
 	@echo "build/docs/index.html"
 
-bench: $(READY)-run ## time a training step against torch.nn, into build/bench
-	@$(BIN) benchmarks/step.py $(ARGS)
+bench: $(READY)-run ## all benchmarks, into build/bench; ARGS="--only train --quick" shortens it
+	@$(BIN) -m benchmarks $(ARGS)
 
 venv: $(READY)-test $(READY)-lint $(READY)-docs ## set up .venv for everything; CONSTRAINTS=FILE pins other versions
 
+# The library is built in build/native and then put where Python looks for it, in one move: a program that runs keeps
+# the one it has, and one that starts finds a whole one. flock, where there is one: two builds do not mix.
+LOCK := $(if $(shell command -v flock),flock build/native/lock)
+native: ## compile the CPU engine, in place; only what changed
+	@mkdir -p build/native
+	@test -f build/native/CMakeCache.txt || $(LOCK) cmake -S native -B build/native >build/native/configured.log || { cat build/native/configured.log; exit 1; }
+	@$(LOCK) sh -ec 'cmake --build build/native --parallel >build/native/built.log || { cat build/native/built.log; exit 1; }; \
+	  for new in build/native/libostinato_cpu.*; do \
+	    place=$(LIBRARY)/$${new##*/}; cmp -s $$new $$place || { cp $$new $$place.new && mv -f $$place.new $$place; }; \
+	  done'
+
 clean: ## remove .venv and what was built
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build $(LIBRARY)/libostinato_cpu.*
 
 $(READY)-%:
 	@$(BIN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
