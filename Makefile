@@ -4,7 +4,7 @@ VENV        := .venv
 CONSTRAINTS := constraints.txt
 ARGS        :=
 BIN         := $(VENV)/bin/python
-LIBRARY     := src/ostinato/engines/cpu
+ENGINE      := src/ostinato/engines/cpu
 
 # A stamp's name carries the checksum of what was asked for: a change redoes the set-up, whatever the file times say,
 # and an interrupted set-up leaves no stamp.
@@ -47,18 +47,19 @@ bench: $(READY)-run ## all benchmarks, into build/bench; ARGS="--only train --qu
 venv: $(READY)-test $(READY)-lint $(READY)-docs ## set up .venv for everything; CONSTRAINTS=FILE pins other versions
 
 # The library is built in build/native and then put where Python looks for it, in one move: a program that runs keeps
-# the one it has, and one that starts finds a whole one. flock, where there is one: two builds do not mix.
-LOCK := $(if $(shell command -v flock),flock build/native/lock)
-native: ## compile the CPU engine, in place; only what changed
+# the one it has, and one that starts finds a whole one. flock, where there is one, keeps two builds apart.
+ONE := $(if $(shell command -v flock),flock build/native/lock)
+native: ## compile the CPU engine, in place: only what changed
 	@mkdir -p build/native
-	@test -f build/native/CMakeCache.txt || $(LOCK) cmake -S native -B build/native >build/native/configured.log || { cat build/native/configured.log; exit 1; }
-	@$(LOCK) sh -ec 'cmake --build build/native --parallel >build/native/built.log || { cat build/native/built.log; exit 1; }; \
-	  for new in build/native/libostinato_cpu.*; do \
-	    place=$(LIBRARY)/$${new##*/}; cmp -s $$new $$place || { cp $$new $$place.new && mv -f $$place.new $$place; }; \
+	@$(ONE) sh -ec 'cd build/native; \
+	  test -f configured || { cmake -S ../../native -B . >log || { cat log; exit 1; }; touch configured; }; \
+	  cmake --build . --parallel >log || { cat log; exit 1; }; \
+	  for new in libostinato_cpu.*; do \
+	    place=../../$(ENGINE)/$$new; cmp -s $$new $$place || { cp $$new $$place.new; mv -f $$place.new $$place; }; \
 	  done'
 
 clean: ## remove .venv and what was built
-	rm -rf $(VENV) build $(LIBRARY)/libostinato_cpu.*
+	rm -rf $(VENV) build $(ENGINE)/libostinato_cpu.*
 
 $(READY)-%:
 	@$(BIN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
