@@ -1,86 +1,204 @@
-// Products of a few rows by a packed weight. Included only by kernels_<isa>.cpp, see simd.h.
+// Matrix products of small blocks: weights laid out as panels, and register tiles that run over them.
+//
+// A tile holds R rows by V vectors of the result in registers for the whole of a block of K. Every element of the result
+// is summed in the same order whatever tile it falls into: a row's result does not depend on the rows beside it.
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "simd.h"
 
 namespace ostinato::OSTINATO_ISA {
 
+// The vectors a tile of so many rows may be wide: what the registers hold, and for one row what hides the latency.
+#if defined(__AVX512F__) && OSTINATO_VECTOR_BYTES == 64 || defined(__aarch64__)  // 32 registers
+constexpr int tile_rows = 8;
+constexpr int tile_vectors[tile_rows + 1] = {0, 8, 8, 8, 6, 4, 4, 3, 3};
+#elif defined(__FMA__)  // 16 registers
+constexpr int tile_rows = 6;
+constexpr int tile_vectors[tile_rows + 1] = {0, 8, 4, 3, 3, 2, 2};
+#else  // 16 registers, and a product takes one before it is added
+constexpr int tile_rows = 4;
+constexpr int tile_vectors[tile_rows + 1] = {0, 6, 4, 3, 2};
+#endif
+constexpr int widest = *std::max_element(tile_vectors, tile_vectors + tile_rows + 1);
+
+// A block of K: longer sums are added up block by block, which rounds less. Part of a result's definition.
+constexpr Index block = 512;
+
+// Where the right side of a product is: row k of vector v at `at + k*k_step + v*v_step`.
+template <class T>
+struct Right {
+  const T* at;
+  Index k_step, v_step;
+};
+
+template <class T>
+struct Left {
+  const T* at;
+  Index m_step, k_step;
+};
+
+template <class T>
+using Tile = void (*)(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols);
+
+// c[R, cols] = init + a[R, K] @ b, cols within V vectors. `near`: a's k_step is 1.
+template <class T, int R, int V, bool near>
+void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols) {
+  constexpr Index L = lanes<T>;
+  Vector<T> sum[R][V] = {};
+  const T* at = a.at;
+  const T* right = b.at;
+  for (Index k = 0; k < K; ++k) {
+    Vector<T> w[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) w[v] = load(right + v * b.v_step);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const T value = at[r * a.m_step];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[r][v] += w[v] * value;
+    }
+    at += near ? 1 : a.k_step;
+    right += b.k_step;
+  }
+  const Index tail = cols - (V - 1) * L;  // of the last vector
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    T* y = c + r * c_m;
+    const T* x = init + r * init_m;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      if (v < V - 1 || tail >= L) {
+        store(y + v * L, init ? load(x + v * L) + sum[r][v] : sum[r][v]);
+      } else {
+        const T* last = reinterpret_cast<const T*>(&sum[r][v]);
+        for (Index i = 0; i < tail; ++i) y[v * L + i] = init ? x[v * L + i] + last[i] : last[i];
+      }
+    }
+  }
+}
+
+template <class T, bool near, int R, std::size_t... V>
+constexpr std::array<Tile<T>, widest + 1> tiles_of_rows(std::index_sequence<V...>) {
+  return {nullptr, tile<T, R, static_cast<int>(V) + 1, near>...};
+}
+template <class T, bool near, std::size_t... R>
+constexpr std::array<std::array<Tile<T>, widest + 1>, tile_rows + 1> all_tiles(std::index_sequence<R...>) {
+  return {std::array<Tile<T>, widest + 1>{},
+          tiles_of_rows<T, near, R + 1>(std::make_index_sequence<tile_vectors[R + 1]>())...};
+}
+template <class T, bool near>
+constexpr auto tiles = all_tiles<T, near>(std::make_index_sequence<tile_rows>());
+
+// The size of the piece that begins when `rest` is to be cut into as few and as even pieces of at most `most` as can be.
+inline Index piece(Index rest, Index most) {
+  const Index pieces = (rest + most - 1) / most;
+  return (rest + pieces - 1) / pieces;
+}
+
+// c[rows, cols] = init + a[rows, K] @ b.
+template <class T>
+void product(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* b, Index b_k, Index b_v,
+             const T* init, Index init_m, T* c, Index c_m) {
+  constexpr Index L = lanes<T>;
+  const auto& table = a_k == 1 ? tiles<T, true> : tiles<T, false>;
+  Index k = 0;
+  do {
+    const Index depth = std::min(block, K - k);
+    const Index tallest = piece(rows, tile_rows);
+    for (Index v = 0, vectors = (cols + L - 1) / L; v < vectors;) {
+      const Index wide = piece(vectors - v, tile_vectors[tallest]);
+      const Index columns = std::min(wide * L, cols - v * L);
+      for (Index r = 0; r < rows;) {
+        const Index tall = piece(rows - r, tile_rows);
+        table[tall][wide](depth, {a + r * a_m + k * a_k, a_m, a_k}, {b + k * b_k + v * b_v, b_k, b_v},
+                          init ? init + r * init_m + v * L : nullptr, init_m, c + r * c_m + v * L, c_m, columns);
+        r += tall;
+      }
+      v += wide;
+    }
+    k += depth;
+    init = c;
+    init_m = c_m;
+  } while (k < K);
+}
+
+// As Kernels<T>::gemm.
+template <class T>
+void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init,
+          Index init_m, T* c, Index c_m) {
+  product(rows, cols, K, a, a_m, a_k, panels, lanes<T>, K * lanes<T>, init, init_m, c, c_m);
+}
+
+// Vectors of constant indices, in the compilers' two dialects.
+#if defined(__clang__)
+#define OSTINATO_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define OSTINATO_PICK(a, b, ...) __builtin_shuffle(a, b, Whole<T>{__VA_ARGS__})
+#endif
+
+// Exchanges the odd blocks of `half` lanes of a with the even ones of b.
+template <class T, int half, std::size_t... I>
+[[gnu::always_inline]] inline void exchange(Vector<T>& a, Vector<T>& b, std::index_sequence<I...>) {
+  constexpr int L = lanes<T>;
+  const Vector<T> low = OSTINATO_PICK(a, b, (I & half ? L + static_cast<int>(I) - half : static_cast<int>(I))...);
+  b = OSTINATO_PICK(a, b, (I & half ? L + static_cast<int>(I) : static_cast<int>(I) + half)...);
+  a = low;
+}
+
+template <class T, int half = lanes<T> / 2>
+[[gnu::always_inline]] inline void transpose(Vector<T>* rows) {
+  if constexpr (half > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i)
+      if (!(i & half)) exchange<T, half>(rows[i], rows[i + half], std::make_index_sequence<lanes<T>>());
+    transpose<T, half / 2>(rows);
+  }
+}
+
+// A panel from columns that are contiguous along K: square blocks turned in registers.
+template <class T>
+void pack_columns(const T* w, Index out, Index K, Index columns, T* panel) {
+  constexpr Index L = lanes<T>;
+  Index k = 0;
+  for (; k + L <= K; k += L) {
+    Vector<T> rows[L];
+    if (columns == L) {
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i) rows[i] = load(w + i * out + k);
+    } else {
+      for (Index i = 0; i < L; ++i) rows[i] = i < columns ? load(w + i * out + k) : Vector<T>{};
+    }
+    transpose<T>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) store(panel + (k + i) * L, rows[i]);
+  }
+  for (; k < K; ++k)
+    for (Index i = 0; i < L; ++i) panel[k * L + i] = i < columns ? w[i * out + k] : T(0);
+}
+
+// As Kernels<T>::pack.
 template <class T>
 void pack(const T* w, Index in, Index out, Index K, Index N, Index first, Index last, T* panels) {
   constexpr Index L = lanes<T>;
   for (Index p = first; p < last; ++p) {
-    T* to = panels + p * K * L;
-    const Index n0 = p * L, width = std::min(L, N - n0);
-    for (Index k0 = 0; k0 < K; k0 += 16) {  // blocks, so that lines read along K are used while they are at hand
-      const Index k1 = std::min(K, k0 + 16);
-      for (Index n = 0; n < width; ++n)
-        for (Index k = k0; k < k1; ++k) to[k * L + n] = w[k * in + (n0 + n) * out];
-      for (Index n = width; n < L; ++n)
-        for (Index k = k0; k < k1; ++k) to[k * L + n] = T(0);
+    T* panel = panels + p * K * L;
+    const T* from = w + p * L * out;
+    const Index columns = std::min(L, N - p * L);
+    if (out == 1 && columns == L) {
+      for (Index k = 0; k < K; ++k) store(panel + k * L, load(from + k * in));
+    } else if (in == 1) {
+      pack_columns(from, out, K, columns, panel);
+    } else {
+      for (Index k = 0; k < K; ++k)
+        for (Index i = 0; i < L; ++i) panel[k * L + i] = i < columns ? from[k * in + i * out] : T(0);
     }
   }
 }
 
-// R rows by C panels; the last panel has `tail` columns.
-template <class T, int R, int C>
-void tile(Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init, Index init_m, T* c, Index c_m,
-          Index tail) {
-  constexpr Index L = lanes<T>;
-  Vector<T> sum[R][C];
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < C; ++j) sum[r][j] = Vector<T>{};
-  for (Index k = 0; k < K; ++k) {
-    Vector<T> b[C];
-    for (int j = 0; j < C; ++j) b[j] = load(panels + (j * K + k) * L);
-    for (int r = 0; r < R; ++r) {
-      const Vector<T> v = splat(a[r * a_m + k * a_k]);
-      for (int j = 0; j < C; ++j) sum[r][j] += v * b[j];
-    }
-  }
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < C; ++j) {
-      T* to = c + r * c_m + j * L;
-      if (j < C - 1 || tail == L) {
-        store(to, init ? sum[r][j] + load(init + r * init_m + j * L) : sum[r][j]);
-      } else {
-        for (Index n = 0; n < tail; ++n) to[n] = sum[r][j][n] + (init ? init[r * init_m + j * L + n] : T(0));
-      }
-    }
-}
-
-template <class T>
-void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init,
-          Index init_m, T* c, Index c_m) {
-  constexpr Index L = lanes<T>;
-  using Tile = void (*)(Index, const T*, Index, Index, const T*, const T*, Index, T*, Index, Index);
-  constexpr bool wide = OSTINATO_VECTOR_BYTES == 64;
-  constexpr int most = wide ? 8 : 4;
-  constexpr Index C = wide ? 3 : OSTINATO_VECTOR_BYTES == 32 ? 3 : 2;
-  static constexpr Tile tiles[4][9] = {
-      {nullptr, tile<T, 1, 1>, tile<T, 2, 1>, tile<T, 3, 1>, tile<T, 4, 1>, tile<T, wide ? 5 : 4, 1>,
-       tile<T, wide ? 6 : 4, 1>, tile<T, wide ? 7 : 4, 1>, tile<T, wide ? 8 : 4, 1>},
-      {nullptr, tile<T, 1, 2>, tile<T, 2, 2>, tile<T, 3, 2>, tile<T, 4, 2>, tile<T, wide ? 5 : 4, 2>,
-       tile<T, wide ? 6 : 4, 2>, tile<T, wide ? 7 : 4, 2>, tile<T, wide ? 8 : 4, 2>},
-      {nullptr, tile<T, 1, 3>, tile<T, 2, 3>, tile<T, 3, 3>, tile<T, 4, 3>, tile<T, wide ? 5 : 4, 3>,
-       tile<T, wide ? 6 : 4, 3>, tile<T, wide ? 7 : 4, 3>, tile<T, wide ? 8 : 4, 3>},
-      {nullptr, tile<T, 1, 8>, tile<T, 2, wide ? 8 : 4>, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr}};
-  const Index blocks = (rows + most - 1) / most;
-  for (Index n = 0; n < cols;) {
-    const Index left = (cols - n + L - 1) / L;
-    const bool few = rows <= 2;
-    const Index many = rows == 1 || wide ? 8 : 4;
-    const Index take = few && left >= many ? many : std::min(left, C);
-    const Tile* row_tiles = few && left >= many ? tiles[3] : tiles[take - 1];
-    const Index tail = std::min(L, cols - n - (take - 1) * L);
-    for (Index i = 0; i < blocks; ++i) {
-      const Index r0 = rows * i / blocks, r1 = rows * (i + 1) / blocks;
-      row_tiles[r1 - r0](K, a + r0 * a_m, a_m, a_k, panels + n * K, init ? init + r0 * init_m + n : nullptr, init_m,
-                         c + r0 * c_m + n, c_m, tail);
-    }
-    n += take * L;
-  }
-}
+#undef OSTINATO_PICK
 
 }  // namespace ostinato::OSTINATO_ISA
