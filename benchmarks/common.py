@@ -144,3 +144,8 @@ def ratio(value: float, target: float | None = None) -> str:
     """A ratio, and the target it has to reach where there is one."""
     text = f"{value:.2f}" if value < 10 else f"{value:.1f}"
     return text if target is None else f"{text} (≥ {target:g})" + ("" if value >= target else " ✗")
+
+
+def at_most(value: float, target: float) -> str:
+    """A cost, and the target that it must not exceed."""
+    return f"{value:.2f} (≤ {target:g})" + ("" if value <= target else " ✗")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,15 +100,23 @@ def states_of(result: tuple) -> dict[str, Tensor]:
     return {"output": output, **{f"final state {n}": s.squeeze(0) for n, s in enumerate(states)}}
 
 
-def training(name: str, module: nn.Module, x: Tensor, seed: Tensor) -> Contestant:
-    """Forward, and backward of all parameters (not of the input), for the gradient ``seed`` of the output."""
+def training(name: str, module: nn.Module, x: Tensor, seed: Tensor, **given: Any) -> Contestant:
+    """Forward, and backward of all parameters (not of the input), for the gradient ``seed`` of the output.
+
+    Args:
+        name: what tables call it.
+        module: gives (output, final states).
+        x: ``[T, B, N]``.
+        seed: ``[T, B, H]``.
+        **given: other arguments of the module's call.
+    """
     named = {BIASES.get(key, key.removeprefix("cell.")): p for key, p in module.named_parameters()}
     parameters = list(named.values())
     # Where torch.nn has two biases that are only ever added up, a cell has one: they have the same gradient.
     doubled = isinstance(module, nn.RNNBase) and module.mode != "GRU"
 
     def run() -> tuple[tuple, tuple[Tensor, ...]]:
-        result = module(x)
+        result = module(x, **given)
         return result, gradients(result[0], seed, parameters)
 
     def keep(found: tuple) -> dict[str, Tensor]:

@@ -80,8 +80,9 @@ def run(options: argparse.Namespace, report: common.Report) -> None:
     """Every cell at every shape."""
     table = report.table("Training step, milliseconds", "T, B, I = H", "cell", *COLUMNS, "times faster", "quartiles",
                          "share of limit", "limit GFLOP/s")
+    shapes: list[Shape] = options.shapes or (SHAPES[-1:] if options.quick else SHAPES)
     with worker("jax", options) as jax:
-        for shape in options.shapes or (SHAPES[-1:] if options.quick else SHAPES):
+        for shape in shapes:
             for name in options.cells or KINDS:
                 sides = contestants(name, *shape, jax)
                 timing = compare(sides, options.seconds, beside=product.products())
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace, report: common.Report) -> None:
                        "loop and JAX; its quartiles are over the rounds. ✗ marks what misses its target (in brackets).")
 
 
-def shape(text: str) -> Shape:
+def shape_of(text: str) -> Shape:
     """``"100,32,128"`` as T, B, H."""
     steps, batch, hidden = map(int, text.split(","))
     return steps, batch, hidden
@@ -101,5 +102,5 @@ def shape(text: str) -> Shape:
 if __name__ == "__main__":
     parser = common.parser(__doc__)
     parser.add_argument("--cells", nargs="+", choices=list(KINDS), metavar="CELL", help=", ".join(KINDS))
-    parser.add_argument("--shapes", nargs="+", type=shape, metavar="T,B,H")
+    parser.add_argument("--shapes", nargs="+", type=shape_of, metavar="T,B,H")
     common.main(run, "train", parser)
