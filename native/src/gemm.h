@@ -4,8 +4,6 @@
 // is summed in the same order whatever tile it falls into: a row's result does not depend on the rows beside it.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <utility>
 
 #include "simd.h"
@@ -23,7 +21,7 @@ constexpr int tile_vectors[tile_rows + 1] = {0, 8, 4, 3, 3, 2, 2};
 constexpr int tile_rows = 4;
 constexpr int tile_vectors[tile_rows + 1] = {0, 6, 4, 3, 2};
 #endif
-constexpr int widest = *std::max_element(tile_vectors, tile_vectors + tile_rows + 1);
+constexpr int widest = 8;
 
 // A block of K: longer sums are added up block by block, which rounds less. Part of a result's definition.
 constexpr Index block = 512;
@@ -74,27 +72,33 @@ void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Ind
       if (v < V - 1 || tail >= L) {
         store(y + v * L, init ? load(x + v * L) + sum[r][v] : sum[r][v]);
       } else {
-        const T* last = reinterpret_cast<const T*>(&sum[r][v]);
-        for (Index i = 0; i < tail; ++i) y[v * L + i] = init ? x[v * L + i] + last[i] : last[i];
+        store_part(y + v * L, init ? load_part(x + v * L, tail) + sum[r][v] : sum[r][v], tail);
       }
     }
   }
 }
 
-template <class T, bool near, int R, std::size_t... V>
-constexpr std::array<Tile<T>, widest + 1> tiles_of_rows(std::index_sequence<V...>) {
-  return {nullptr, tile<T, R, static_cast<int>(V) + 1, near>...};
+template <class T>
+struct Tiles {
+  Tile<T> of[tile_rows + 1][widest + 1];  // by rows and vectors
+};
+template <class T, bool near, int R, int... V>
+constexpr void set_tiles(Tile<T>* row, std::integer_sequence<int, V...>) {
+  ((row[V + 1] = tile<T, R, V + 1, near>), ...);
 }
-template <class T, bool near, std::size_t... R>
-constexpr std::array<std::array<Tile<T>, widest + 1>, tile_rows + 1> all_tiles(std::index_sequence<R...>) {
-  return {std::array<Tile<T>, widest + 1>{},
-          tiles_of_rows<T, near, R + 1>(std::make_index_sequence<tile_vectors[R + 1]>())...};
+template <class T, bool near, int... R>
+constexpr Tiles<T> all_tiles(std::integer_sequence<int, R...>) {
+  Tiles<T> all{};
+  (set_tiles<T, near, R + 1>(all.of[R + 1], std::make_integer_sequence<int, tile_vectors[R + 1]>()), ...);
+  return all;
 }
 template <class T, bool near>
-constexpr auto tiles = all_tiles<T, near>(std::make_index_sequence<tile_rows>());
+constexpr Tiles<T> tiles = all_tiles<T, near>(std::make_integer_sequence<int, tile_rows>());
+
+OSTINATO_INLINE Index least(Index a, Index b) { return a < b ? a : b; }
 
 // The size of the piece that begins when `rest` is to be cut into as few and as even pieces of at most `most` as can be.
-inline Index piece(Index rest, Index most) {
+OSTINATO_INLINE Index piece(Index rest, Index most) {
   const Index pieces = (rest + most - 1) / most;
   return (rest + pieces - 1) / pieces;
 }
@@ -107,14 +111,14 @@ void product(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, 
   const auto& table = a_k == 1 ? tiles<T, true> : tiles<T, false>;
   Index k = 0;
   do {
-    const Index depth = std::min(block, K - k);
+    const Index depth = least(block, K - k);
     const Index tallest = piece(rows, tile_rows);
     for (Index v = 0, vectors = (cols + L - 1) / L; v < vectors;) {
       const Index wide = piece(vectors - v, tile_vectors[tallest]);
-      const Index columns = std::min(wide * L, cols - v * L);
+      const Index columns = least(wide * L, cols - v * L);
       for (Index r = 0; r < rows;) {
         const Index tall = piece(rows - r, tile_rows);
-        table[tall][wide](depth, {a + r * a_m + k * a_k, a_m, a_k}, {b + k * b_k + v * b_v, b_k, b_v},
+        table.of[tall][wide](depth, {a + r * a_m + k * a_k, a_m, a_k}, {b + k * b_k + v * b_v, b_k, b_v},
                           init ? init + r * init_m + v * L : nullptr, init_m, c + r * c_m + v * L, c_m, columns);
         r += tall;
       }
@@ -142,7 +146,7 @@ void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, con
 
 // Exchanges the odd blocks of `half` lanes of a with the even ones of b.
 template <class T, int half, std::size_t... I>
-[[gnu::always_inline]] inline void exchange(Vector<T>& a, Vector<T>& b, std::index_sequence<I...>) {
+OSTINATO_INLINE void exchange(Vector<T>& a, Vector<T>& b, std::index_sequence<I...>) {
   constexpr int L = lanes<T>;
   const Vector<T> low = OSTINATO_PICK(a, b, (I & half ? L + static_cast<int>(I) - half : static_cast<int>(I))...);
   b = OSTINATO_PICK(a, b, (I & half ? L + static_cast<int>(I) : static_cast<int>(I) + half)...);
@@ -150,7 +154,7 @@ template <class T, int half, std::size_t... I>
 }
 
 template <class T, int half = lanes<T> / 2>
-[[gnu::always_inline]] inline void transpose(Vector<T>* rows) {
+OSTINATO_INLINE void transpose(Vector<T>* rows) {
   if constexpr (half > 0) {
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i)
@@ -187,7 +191,7 @@ void pack(const T* w, Index in, Index out, Index K, Index N, Index first, Index 
   for (Index p = first; p < last; ++p) {
     T* panel = panels + p * K * L;
     const T* from = w + p * L * out;
-    const Index columns = std::min(L, N - p * L);
+    const Index columns = least(L, N - p * L);
     if (out == 1 && columns == L) {
       for (Index k = 0; k < K; ++k) store(panel + k * L, load(from + k * in));
     } else if (in == 1) {
