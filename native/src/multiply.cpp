@@ -1,4 +1,10 @@
 // Large products: the input's for all steps at once, and the gradients of weights and inputs.
+//
+// The product is cut into equal tasks along rows, columns and terms, one for each thread; a task goes through its part in
+// blocks of `depth` terms and `width` columns, whose part of b is packed as panels. Where terms are cut, each task has a
+// sum of its own, added up afterwards in order: the result depends on the number of threads asked for, and on nothing else.
+#include "multiply.h"
+
 #include <algorithm>
 #include <new>
 
@@ -9,130 +15,181 @@
 namespace ostinato {
 namespace {
 
-constexpr Index block_rows = 96, block_depth = 256, block_panels = 3;
+constexpr Index depth = 256;
+constexpr Index block_bytes = 512 * 1024;  // of b, to stay in the second cache
 
-thread_local Workspace panel_space;
+thread_local Workspace panel_space, sum_space;
+
+constexpr Index over(Index a, Index b) { return (a + b - 1) / b; }
+
+// Into how many parts each direction is cut.
+struct Cut {
+  Index rows = 1, columns = 1, terms = 1;
+};
+
+struct Range {
+  Index begin, end;
+  Index size() const { return end - begin; }
+};
+Range part(Index i, Index parts, Index size, Index grain = 1) {
+  const Index grains = over(size, grain);
+  return {grains * i / parts * grain, std::min(size, grains * (i + 1) / parts * grain)};
+}
 
 template <class T>
-struct Product {
-  const ost_product& p;
-  const Kernels<T>& table;
+class Product {
+ public:
+  Product(const ost_product& p, const Kernels<T>& table)
+      : p_(p), table_(table), lanes_(table.lanes), width_(block_bytes / (depth * sizeof(T))) {}
 
-  const T* a(Index i, Index k) const { return static_cast<const T*>(p.a) + i * p.a_m + k * p.a_k; }
-  const T* b(Index k, Index j) const { return static_cast<const T*>(p.b) + k * p.b_k + j * p.b_n; }
-  T* c(Index i, Index j) const { return static_cast<T*>(p.c) + i * p.c_m + j; }
-  const T* init(Index i, Index j) const {
-    return p.init ? static_cast<const T*>(p.init) + i * p.init_m + j : nullptr;
-  }
-
-  // Rows [i0, i1) of columns [j0, j1), for the terms [k0, k1): onto what is there, after the first.
-  void block(Index i0, Index i1, Index j0, Index j1, Index k0, Index k1, const T* panels) const {
-    const bool first = k0 == 0;
-    table.gemm(i1 - i0, j1 - j0, k1 - k0, a(i0, k0), p.a_m, p.a_k, panels, first ? init(i0, j0) : c(i0, j0),
-               first ? p.init_m : p.c_m, c(i0, j0), p.c_m);
-  }
-
-  // Many rows: all of b as panels, then the rows in blocks.
-  int by_rows() const {
-    const Index L = table.lanes, panels = (p.n + L - 1) / L;
-    T* packed = static_cast<T*>(panel_space.reserve(panels * L * p.k * sizeof(T)));
-    if (!packed) return fail(OST_MEMORY, "no memory for a product");
-    const Index depths = (p.k + block_depth - 1) / block_depth;
-    const Index some = std::max<Index>(1, (Index{1} << 16) / (block_depth * L)), parts = (panels + some - 1) / some;
-    each(depths * parts, p.threads, p.parallel, [&](Index i) {
-      const Index k0 = i / parts * block_depth, k1 = std::min(p.k, k0 + block_depth);
-      table.pack(b(k0, 0), p.b_k, p.b_n, k1 - k0, p.n, i % parts * some, std::min(panels, (i % parts + 1) * some),
-                 packed + k0 * panels * L);
+  int run() {
+    choose();
+    const Index tasks = cut_.rows * cut_.columns * cut_.terms;
+    if (cut_.terms > 1) {
+      const std::size_t each = p_.m * p_.n + (p_.sums ? p_.n : 0);
+      partial_ = static_cast<T*>(sum_space.reserve((cut_.terms - 1) * each * sizeof(T)));
+      if (!partial_) return fail(OST_MEMORY, "no memory for a product");
+      partial_size_ = each;
+    }
+    std::atomic<bool> failed{false};
+    each(tasks, p_.threads, p_.parallel, [&](Index i) {
+      if (!task(i)) failed = true;
     });
-    const Index blocks = (p.m + block_rows - 1) / block_rows, share = (blocks + p.threads - 1) / p.threads * p.threads;
-    const Index all = std::min(p.m, share);  // as many for every thread
-    each(all, p.threads, p.parallel, [&](Index i) {
-      const Index i0 = p.m * i / all, i1 = p.m * (i + 1) / all;
-      for (Index k0 = 0; k0 < p.k; k0 += block_depth) {
-        const Index k1 = std::min(p.k, k0 + block_depth);
-        for (Index q = 0; q < panels; q += block_panels)
-          block(i0, i1, q * L, std::min(p.n, (q + block_panels) * L), k0, k1,
-                packed + k0 * panels * L + q * L * (k1 - k0));
-      }
-    });
+    if (failed) return fail(OST_MEMORY, "no memory for a product");
+    if (cut_.terms > 1) add_up();
     return OST_OK;
   }
 
-  // Few rows and many terms: columns in groups, each packed as it goes.
-  int by_columns(Index group) const {
-    const Index L = table.lanes, width = group * L, groups = (p.n + width - 1) / width;
-    std::atomic<bool> failed{false};
-    each(groups, p.threads, p.parallel, [&](Index g) {
-      const Index j0 = g * width, j1 = std::min(p.n, j0 + width), own = (j1 - j0 + L - 1) / L;
-      T* packed = static_cast<T*>(panel_space.reserve(width * block_depth * sizeof(T)));
-      if (!packed) {
-        failed = true;
-        return;
+ private:
+  // The cut that should take the least time, counted in multiplications of one task.
+  void choose() {
+    if (p_.threads == 1) return;
+    constexpr double packing = 12, adding = 8;  // of an element, in multiplications
+    double best = 1e300;
+    for (Index rows = 1; rows <= p_.threads; ++rows)
+      for (Index columns = 1; rows * columns <= p_.threads; ++columns) {
+        const Index terms = std::max<Index>(1, std::min(p_.threads / (rows * columns), p_.k / depth));
+        const double m = over(p_.m, rows), n = over(over(p_.n, lanes_), columns) * lanes_, k = over(p_.k, terms);
+        double time = m * n * k + packing * n * k + (packs_a() ? packing : 1) * m * k;
+        if (terms > 1) time += adding * p_.m * p_.n * terms / p_.threads;
+        if (time < best) best = time, cut_ = {rows, columns, terms};
       }
-      for (Index k0 = 0; k0 < p.k; k0 += block_depth) {
-        const Index k1 = std::min(p.k, k0 + block_depth);
-        table.pack(b(k0, j0), p.b_k, p.b_n, k1 - k0, j1 - j0, 0, own, packed);
-        for (Index i0 = 0; i0 < p.m; i0 += block_rows)
-          for (Index q = 0; q < own; q += block_panels)
-            block(i0, std::min(p.m, i0 + block_rows), j0 + q * L, std::min(j1, j0 + (q + block_panels) * L), k0, k1,
-                  packed + q * L * (k1 - k0));
-      }
-    });
-    return failed ? fail(OST_MEMORY, "no memory for a product") : OST_OK;
   }
 
-  // The sum over k of b, in groups of columns.
-  void sums() const {
-    constexpr Index width = 64;
-    T* const to = static_cast<T*>(p.sums);
-    each((p.n + width - 1) / width, p.threads, p.parallel, [&](Index g) {
-      const Index j0 = g * width, n = std::min(p.n - j0, width);
-      if (p.b_n != 1) {
-        for (Index j = j0; j < j0 + n; ++j) {
-          T total = 0;
-          for (Index k = 0; k < p.k; ++k) total += *b(k, j);
-          to[j] = total;
-        }
-        return;
+  bool packs_a() const { return p_.a_k != 1; }
+
+  const T* a(Index i, Index k) const { return static_cast<const T*>(p_.a) + i * p_.a_m + k * p_.a_k; }
+  const T* b(Index k, Index j) const { return static_cast<const T*>(p_.b) + k * p_.b_k + j * p_.b_n; }
+
+  // One task, through all its blocks. False: no memory.
+  bool task(Index i) const {
+    const Range rows = part(i / cut_.columns % cut_.rows, cut_.rows, p_.m);
+    const Range columns = part(i % cut_.columns, cut_.columns, p_.n, lanes_);
+    const Index share = i / cut_.columns / cut_.rows;
+    const Range terms = part(share, cut_.terms, p_.k);
+    const Index wide = std::min(width_, over(columns.size(), lanes_) * lanes_);
+    const Index left = packs_a() ? over(rows.size(), lanes_) * lanes_ * depth : 0;
+    T* const space = static_cast<T*>(panel_space.reserve((wide * depth + left + 1) * sizeof(T)));
+    if (!space) return false;
+    const bool sums = p_.sums && rows.begin == 0;
+    Index k0 = terms.begin;
+    do {
+      const Index k1 = std::min(terms.end, k0 + depth);
+      const bool first = k0 == terms.begin;
+      if (packs_a())
+        table_.pack(a(rows.begin, k0), p_.a_k, p_.a_m, k1 - k0, rows.size(), 0, over(rows.size(), lanes_),
+                    space + wide * depth);
+      for (Index j0 = columns.begin; j0 < columns.end; j0 += wide) {
+        const Index j1 = std::min(columns.end, j0 + wide);
+        table_.pack(b(k0, j0), p_.b_k, p_.b_n, k1 - k0, j1 - j0, 0, over(j1 - j0, lanes_), space);
+        block(rows, {j0, j1}, {k0, k1}, share, first, space, space + wide * depth);
+        if (sums) add_sums({j0, j1}, k1 - k0, share, first, space);
       }
-      std::fill(to + j0, to + j0 + n, T(0));
-      for (Index k = 0; k < p.k; ++k)
-        table.apply[op_add][0](1, n, to + j0, 0, to + j0, 0, b(k, j0), 0, nullptr, 0);
-    });
+      k0 = k1;
+    } while (k0 < terms.end);
+    return true;
   }
 
-  int run() const {
-    if (p.sums) sums();
-    const Index panels = (p.n + table.lanes - 1) / table.lanes;
-    if (p.m <= 2 * block_rows * p.threads && p.k > 2 * block_depth) {
-      const Index group = panels >= 2 * block_panels * p.threads ? block_panels
-                                                                : std::max<Index>(1, panels / (2 * p.threads));
-      return by_columns(group);
+  // Where a task's sums go, and what they begin with.
+  T* target(Index share, Index i, Index j) const {
+    return share ? partial_ + (share - 1) * partial_size_ + i * p_.n + j : static_cast<T*>(p_.c) + i * p_.c_m + j;
+  }
+  Index target_m(Index share) const { return share ? p_.n : p_.c_m; }
+
+  void block(Range rows, Range columns, Range terms, Index share, bool first, const T* panels, const T* left) const {
+    const Index step = packs_a() ? lanes_ : 16;
+    for (Index i = rows.begin; i < rows.end; i += step) {
+      T* const c = target(share, i, columns.begin);
+      const T* init = c;
+      Index init_m = target_m(share);
+      if (first) {
+        init = p_.init && !share ? static_cast<const T*>(p_.init) + i * p_.init_m + columns.begin : nullptr;
+        init_m = p_.init_m;
+      }
+      const Index count = std::min(step, rows.end - i);
+      if (packs_a())
+        table_.gemm(count, columns.size(), terms.size(), left + (i - rows.begin) * terms.size(), 1, lanes_, panels,
+                    init, init_m, c, target_m(share));
+      else
+        table_.gemm(count, columns.size(), terms.size(), a(i, terms.begin), p_.a_m, 1, panels, init, init_m, c,
+                    target_m(share));
     }
-    return by_rows();
   }
+
+  void add_sums(Range columns, Index terms, Index share, bool first, const T* panels) const {
+    static constexpr T one = 1;
+    T* const to = (share ? partial_ + share * partial_size_ - p_.n : static_cast<T*>(p_.sums)) + columns.begin;
+    table_.gemm(1, columns.size(), terms, &one, 0, 0, panels, first ? nullptr : to, 0, to, 0);
+  }
+
+  // Adds the tasks' own sums to the first one's, in order.
+  void add_up() const {
+    const Index parts = std::min(p_.threads, p_.m);
+    const auto add = table_.apply[op_add][0];
+    each(parts, p_.threads, p_.parallel, [&](Index i) {
+      const Range rows = part(i, parts, p_.m);
+      T* const c = static_cast<T*>(p_.c) + rows.begin * p_.c_m;
+      for (Index share = 1; share < cut_.terms; ++share)
+        add(rows.size(), p_.n, c, p_.c_m, c, p_.c_m, target(share, rows.begin, 0), p_.n, nullptr, 0);
+    });
+    T* const sums = static_cast<T*>(p_.sums);
+    for (Index share = 1; sums && share < cut_.terms; ++share)
+      add(1, p_.n, sums, 0, sums, 0, partial_ + share * partial_size_ - p_.n, 0, nullptr, 0);
+  }
+
+  const ost_product& p_;
+  const Kernels<T>& table_;
+  const Index lanes_, width_;
+  Cut cut_;
+  T* partial_ = nullptr;
+  Index partial_size_ = 0;
 };
 
 template <class T>
-int multiply(ost_product p) {
+int multiply_as(ost_product p) {
   const Kernels<T>* table = kernels<T>();
   if (!table) return fail(OST_UNSUPPORTED, "the instruction set asked for does not run here");
-  if (!p.parallel || static_cast<double>(p.m) * p.n * p.k < 2e5) p.threads = 1;
-  return Product<T>{p, *table}.run();
+  constexpr double worth_waking = 2e5;
+  if (!p.parallel || static_cast<double>(p.m) * p.n * p.k < worth_waking) p.threads = 1;
+  if (p.k == 0) p.a = p.b = p.c ? p.c : p.sums;  // not read
+  if (p.m == 0) p.a = p.b;
+  return Product<T>(p, *table).run();
 }
 
 }  // namespace
+
+int multiply(const ost_product& p) {
+  if (p.m < 0 || p.n < 0 || p.k < 0 || p.threads < 1) return fail(OST_INVALID, "a size below zero, or no thread");
+  if (p.bytes != 4 && p.bytes != 8)
+    return fail(OST_INVALID, "elements of %lld bytes, not 4 or 8", static_cast<long long>(p.bytes));
+  if ((p.m == 0 && !p.sums) || p.n == 0) return OST_OK;
+  if ((!p.c && p.m) || (p.k && (!p.b || (!p.a && p.m)))) return fail(OST_INVALID, "a matrix is nowhere");
+  return p.bytes == 4 ? multiply_as<float>(p) : multiply_as<double>(p);
+}
+
 }  // namespace ostinato
 
-int ost_multiply(const ost_product* p) {
-  using ostinato::fail;
-  if (!p || p->m < 0 || p->n < 0 || p->k < 1 || p->threads < 1) return fail(OST_INVALID, "no product, or a size below zero");
-  if (!p->m || !p->n) return OST_OK;
-  if (!p->a || !p->b || !p->c) return fail(OST_INVALID, "a matrix is nowhere");
-  if (p->bytes != 4 && p->bytes != 8) return fail(OST_INVALID, "elements of %lld bytes, not 4 or 8", (long long)p->bytes);
-  try {
-    return p->bytes == 4 ? ostinato::multiply<float>(*p) : ostinato::multiply<double>(*p);
-  } catch (const std::bad_alloc&) {
-    return fail(OST_MEMORY, "no memory for a product");
-  }
+int ost_multiply(const ost_product* product) {
+  if (!product) return ostinato::fail(OST_INVALID, "no product");
+  return ostinato::multiply(*product);
 }
