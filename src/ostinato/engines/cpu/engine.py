@@ -1,0 +1,183 @@
+"""The CPU engine: a loop as one call of the native library."""
+
+from __future__ import annotations
+
+import weakref
+from array import array
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ostinato.engines.cpu.layout import dense, is_dense
+from ostinato.engines.cpu.library import Library, library, unavailable
+from ostinato.engines.cpu.lower import Lowered, lower
+from ostinato.engines.cpu.values import CannotRun, Kind
+from ostinato.program.evaluate import Run
+from ostinato.program.ir import Program, Shape
+
+BYTES = {torch.float32: 4, torch.float64: 8}
+CALL = 11
+"""Words of an ``ost_call``."""
+
+_lowered: weakref.WeakKeyDictionary[Program, Lowered | str] = weakref.WeakKeyDictionary()
+
+
+def refusal(loop: Program, dtype: torch.dtype, device: torch.device) -> str | None:
+    """Why the CPU engine cannot run a loop, or None where it can."""
+    if device.type != "cpu":
+        return f"runs on {device.type}"
+    if dtype not in BYTES:
+        return f"runs on {str(dtype).removeprefix('torch.')}"
+    if (reason := unavailable()) is not None:
+        return reason
+    found = _lowered.get(loop)
+    if found is None:
+        try:
+            found = lower(loop)
+        except CannotRun as error:
+            found = f"the CPU engine cannot run {error}"
+        _lowered[loop] = found
+    return found if isinstance(found, str) else None
+
+
+class CPU:
+    """One loop, ready to run.
+
+    Raises:
+        CannotRun: on a loop that the machine cannot say, naming the operation and its line.
+        Unavailable: without the native library.
+    """
+
+    name = "cpu"
+
+    def __init__(self, loop: Program) -> None:
+        self.library, self.loop = library(), loop
+        found = _lowered.get(loop)
+        if isinstance(found, str):
+            raise CannotRun(found.removeprefix("the CPU engine cannot run "))
+        if found is None:
+            found = _lowered[loop] = lower(loop)
+        self._plain = found
+        self._prepared: dict[tuple[torch.dtype, bool], Prepared] = {}
+
+    def run(
+        self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Repeat the loop over time; see ``engines.reference``.
+
+        With ``run.sizes``, how many sequences each step has: the inputs and emits are ``[N, 1, ...]``, the sequences of
+        all steps one after the other.
+
+        Raises:
+            ValueError: on an input of another shape, dtype or device than the loop's.
+        """
+        sizes = getattr(run, "sizes", None)
+        prepared = self._prepared.get((run.dtype, sizes is not None)) or self._prepare(run.dtype, sizes is not None)
+        return prepared.run(inputs, initial, run.lead, sizes, reverse)
+
+    def _prepare(self, dtype: torch.dtype, ragged: bool) -> Prepared:
+        if dtype not in BYTES:
+            raise ValueError(f"the CPU engine runs on float32 and float64, not on {dtype}")
+        lowered = lower(self.loop, ragged=True) if ragged else self._plain
+        made = self._prepared[dtype, ragged] = Prepared(self.library, self.loop, lowered, dtype)
+        return made
+
+
+class Prepared:
+    """A plan in the library, and all about its calls that is the same for each of them."""
+
+    def __init__(self, native: Library, loop: Program, lowered: Lowered, dtype: torch.dtype) -> None:
+        self.library, self.dtype, self.lowered = native, dtype, lowered
+        self.plan = native.plan(lowered.words(BYTES[dtype]), lowered.constants)
+        nodes = loop.nodes
+        names = [nodes[i] for i in loop.inputs.values()]
+        leads = {Kind.X: 2, Kind.FLAGS_X: 2, Kind.Q: 1, Kind.FLAGS_Q: 1, Kind.P: 0}
+        self.given = [(3 * k, a.which, leads[a.kind], names[a.which].shape, dense(names[a.which].shape),
+                       torch.bool if a.kind.flags else dtype)
+                      for k, a in enumerate(lowered.arrays) if a.kind in leads]
+        at = {a.which: 3 * k for k, a in enumerate(lowered.arrays) if a.kind in (Kind.EMIT, Kind.FLAGS_EMIT)}
+        made = zip((nodes[i] for i in loop.emit.values()), lowered.room, strict=True)
+        self.emits = [(at[k], room, n.shape, prod(n.shape), torch.bool if n.dtype == "bool" else dtype)
+                      for k, (n, room) in enumerate(made)]
+        self.weights = [(i, names[i].shape) for i in lowered.weights]
+        self.states = [(s.depth, s.shape) for s in loop.states]
+        self.n_places = 3 * len(lowered.arrays)
+        self.at_weights = CALL + self.n_places
+        self.at_initial = self.at_weights + 4 * len(self.weights)
+
+    def run(self, inputs: Sequence[Tensor], initial: Sequence[Tensor], lead: tuple[int, ...],
+            sizes: Tensor | Sequence[int] | None, reverse: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """One call; see :meth:`CPU.run`."""
+        alive: list[object] = []
+        places = [0] * self.n_places
+        outs = [self._emit(spec, lead, reverse, places) for spec in self.emits]
+        batch = lead[1] if sizes is None else initial[0].shape[1] if initial else int(sizes[0])
+        finals = [torch.empty((depth, batch, *shape), dtype=self.dtype) for depth, shape in self.states]
+        if not lead[0] or not batch:
+            for final, start in zip(finals, initial, strict=True):
+                final.copy_(start)
+            return outs, finals
+        leads = (), (batch,), lead
+        for at, i, kind, shape, strides, dtype in self.given:
+            value = self._plain(inputs[i], (*leads[kind], *shape), dtype)
+            apart = value.stride()
+            if apart[kind:] != strides and not is_dense(shape, apart[kind:]):
+                alive.append(value := value.contiguous())
+                apart = value.stride()
+            places[at] = value.data_ptr()
+            if kind == 2:
+                places[at + 1], places[at + 2] = apart[0], apart[sizes is None]
+            elif kind == 1:
+                places[at + 2] = apart[0]
+        call = [lead[0], batch, 0, int(reverse), torch.get_num_threads(), self.library.parallel, 0, 0, 0, 0, 0, *places]
+        for i, shape in self.weights:
+            value = self._plain(inputs[i], shape, self.dtype)
+            alive.append(value)
+            apart = value.stride()
+            call += (value.data_ptr(), *(apart if len(apart) == 3 else (0, *apart)))
+        for value, final in zip(initial, finals, strict=True):
+            value = self._plain(value, final.shape, self.dtype)
+            alive.append(value := value.contiguous())
+            call.append(value.data_ptr())
+        call += [final.data_ptr() for final in finals]
+        self._go(call, sizes, alive)
+        return outs, finals
+
+    def _go(self, call: list[int], sizes: Tensor | Sequence[int] | None, alive: list[object]) -> None:
+        words = array("q", call)
+        base = words.buffer_info()[0]
+        words[6], words[7] = base + 8 * CALL, base + 8 * self.at_weights
+        words[9], words[10] = base + 8 * self.at_initial, base + 8 * (self.at_initial + len(self.states))
+        if sizes is not None:
+            counts = array("q", sizes.tolist() if isinstance(sizes, Tensor) else sizes)
+            words[0], words[2] = len(counts), counts.buffer_info()[0]
+            alive.append(counts)
+        code = self.library.run(self.plan.handle, base)
+        if code:
+            self.library.check(code)
+
+    def _emit(self, spec: tuple[int, int, Shape, int, torch.dtype], lead: tuple[int, ...], reverse: bool,
+              places: list[int]) -> Tensor:
+        """Memory for an emit. One that a state is kept in has room for its initial values before the first step, in
+        the same storage; the tensor is its sequence, and no view for autograd."""
+        at, room, shape, size, dtype = spec
+        steps, batch = lead
+        if room:
+            row = batch * size
+            storage = torch.empty((steps + room) * row, dtype=dtype).untyped_storage()
+            out = torch.empty(0, dtype=dtype).set_(
+                storage, 0 if reverse else room * row, (steps, batch, *shape), (row, size, *dense(shape)))
+        else:
+            out = torch.empty((steps, batch, *shape), dtype=dtype)
+        places[at : at + 3] = out.data_ptr(), batch * size, size
+        return out
+
+    @staticmethod
+    def _plain(value: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The value, if it is what was announced: memory is read as that."""
+        if value.shape != shape or value.dtype is not dtype or not value.is_cpu:
+            raise ValueError(f"the CPU engine wants {dtype}{list(shape)} on cpu, it was given {value.dtype}"
+                             f"{list(value.shape)} on {value.device}")
+        return value.resolve_neg() if value.is_neg() else value
