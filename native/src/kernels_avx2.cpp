@@ -9,7 +9,7 @@ namespace ostinato {
 
 template <class T>
 const Kernels<T>* kernels_avx2() {
-  static const Kernels<T> table = avx2::make_kernels<T>();
+  static constexpr Kernels<T> table = avx2::make_kernels<T>();
   return &table;
 }
 template const Kernels<float>* kernels_avx2<float>();

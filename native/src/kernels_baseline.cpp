@@ -7,7 +7,7 @@ namespace ostinato {
 
 template <class T>
 const Kernels<T>* kernels_baseline() {
-  static const Kernels<T> table = baseline::make_kernels<T>();
+  static constexpr Kernels<T> table = baseline::make_kernels<T>();
   return &table;
 }
 template const Kernels<float>* kernels_baseline<float>();

@@ -9,7 +9,7 @@ namespace ostinato {
 
 template <class T>
 const Kernels<T>* kernels_neon() {
-  static const Kernels<T> table = neon::make_kernels<T>();
+  static constexpr Kernels<T> table = neon::make_kernels<T>();
   return &table;
 }
 template const Kernels<float>* kernels_neon<float>();
