@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from ostinato.engines.reference import Reference
@@ -17,9 +18,15 @@ from ostinato.program.ir import Program
 class Engine(Protocol):
     """Runs one loop; see :meth:`ostinato.engines.reference.Reference.run`."""
 
-    name: str
+    name: ClassVar[str]
+    fuses: ClassVar[bool]
+    """Whether pointwise operations cost next to nothing in its loop."""
 
     def __init__(self, loop: Program) -> None: ...
+
+    @staticmethod
+    def refusal(loop: Program, dtype: torch.dtype, device: torch.device) -> str | None:
+        """Why it cannot run a loop, if it cannot."""
 
     def run(
         self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool
@@ -76,6 +83,21 @@ def is_strict() -> bool:
     return _strict.get()
 
 
+def candidates() -> list[type[Engine]]:
+    """The engines that may run a program here, the preferred one first."""
+    name = _wanted.get()
+    return list(ENGINES.values()) if name is None else [ENGINES[name]]
+
+
 def chosen() -> str:
-    """The engine that runs a traced program here."""
-    return _wanted.get() or next(iter(ENGINES))
+    """The engine that runs a program here, if it can."""
+    return candidates()[0].name
+
+
+def reason_of(engine: type[Engine], refusals: Sequence[str]) -> str:
+    """Why an engine runs, after those that refused."""
+    if refusals:
+        return "; ".join(refusals)
+    if wanted():
+        return "asked for by name"
+    return "preferred" if len(ENGINES) > 1 else "the only engine there is"

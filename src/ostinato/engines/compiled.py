@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.engines.differentiable import memory, pull_back, run_of
+from ostinato.engines.derivatives import memory, pull_back, run_of
 from ostinato.engines.plan import LoopPlan
 
 _library = torch.library.Library("ostinato", "DEF")

@@ -4,61 +4,44 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
 from torch import Tensor
 
-from ostinato.engines.choice import ENGINES, Engine, chosen
+from ostinato.engines.derivatives import PullBack
+from ostinato.engines.runner import Pieces, Results, Runners
 from ostinato.program.derivative import adjoint, tangent
-from ostinato.program.evaluate import Run, Schedule, Values
+from ostinato.program.evaluate import Run, Values
 from ostinato.program.ir import Program
 from ostinato.program.rewrite import optimise
 from ostinato.program.saving import full_adjoint, saved_nodes, sunk_nodes
 from ostinato.program.serialize import from_json, to_json
-from ostinato.program.split import split
-
-Results = tuple[list[Tensor], list[Tensor]]
-
-
-class Pieces:
-    """A program cut in parts, and the evaluation of what torch runs before and after the loop."""
-
-    def __init__(self, program: Program, sunk: Iterable[int] = ()) -> None:
-        self.program, self.cut = program, split(program, sunk)
-        kept = {i for _, i in self.cut.given} | set(program.emit.values())
-        kept |= {a for i in self.cut.after for a in program.nodes[i].args}
-        self.before = Schedule(program, self.cut.before, kept)
-        self.after = Schedule(program, self.cut.after, program.emit.values())
-
-    def run(self, values: Values, run: Run, loop: Callable[[list[Tensor]], Results] | None) -> list[Tensor]:
-        """Evaluate into ``values``, which holds the inputs; returns the last values of the loop's states."""
-        self.before.start(values, run)
-        self.before(values, run)
-        finals: list[Tensor] = []
-        if loop:
-            outs, finals = loop([values[i] for _, i in self.cut.given])
-            values.update({i: out for (_, i), out in zip(self.cut.taken, outs, strict=False)})
-        self.after.start(values, run)
-        self.after(values, run)
-        return finals
 
 
 class Plan:
-    """A whole program: what torch runs before and after the loop, and the loop.
+    """A whole program: run as it is, or, where derivatives are wanted, as one differentiable loop with what torch
+    evaluates before it (parameters, noise, opaque operations) and after it (read-outs).
 
     Args:
         program: as traced, rewritten or not.
-        save: what the loop keeps for its adjoint, see :func:`ostinato.program.saving.saved_nodes`. With any choice but
-            the first, what is computed from the inputs belongs to the loop's plan, so that it too can be recomputed.
+        save: what the loop keeps for its adjoint, see :func:`ostinato.program.saving.saved_nodes`.
     """
 
     def __init__(self, program: Program, save: int | str | None = None) -> None:
-        self.program = program
-        self.pieces = Pieces(program, sunk_nodes(program, everything=save is not None))
+        self.program, self.save = program, save
+        self.runners = Runners(program)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What torch evaluates before and after the differentiable loop, to which all that can belong to it does."""
+        return Pieces(self.program, sunk_nodes(self.program, everything=True))
+
+    @cached_property
+    def loop(self) -> LoopPlan | None:
         inner = self.pieces.cut.loop
-        self.loop = LoopPlan(inner, save) if inner else None
+        return LoopPlan(inner, self.save) if inner else None
 
     def run(self, inputs: Mapping[str, Tensor], initial: Sequence[Tensor], run: Run,
             reverse: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -71,11 +54,15 @@ class Plan:
         Returns:
             the emits by name, with the leading dimensions that their part has, and the last D values of each state.
         """
-        from ostinato.engines.differentiable import apply
+        from ostinato.engines.differentiable import apply, is_plain
 
-        values: Values = {i: inputs[name] for name, i in self.program.inputs.items()}
-        plan = self.loop
-        finals = self.pieces.run(values, run, plan and (lambda given: apply(plan, given, initial, run, reverse)))
+        given = [inputs[name] for name in self.program.inputs]
+        if is_plain(given, initial):
+            values, finals = self.runners(run.dtype, run.device).run(given, initial, run, reverse)
+        else:
+            values: Values = dict(zip(self.program.inputs.values(), given, strict=True))
+            plan = self.loop
+            finals = self.pieces.run(values, run, plan and (lambda given: apply(plan, given, initial, run, reverse)))
         return {name: values[i] for name, i in self.program.emit.items()}, finals
 
 
@@ -88,7 +75,8 @@ class LoopPlan:
     def __init__(self, loop: Program, save: int | str | None) -> None:
         self.loop, self.save = loop, save
         self._derivatives: dict[tuple, Plan] = {}
-        self._engines: dict[tuple[str, bool], tuple[Pieces, Engine]] = {}
+        self._pulls: dict[tuple, PullBack] = {}
+        self._runners: dict[bool, Runners] = {}
 
     @cached_property
     def name(self) -> str:
@@ -133,30 +121,31 @@ class LoopPlan:
                 found.add(self.loop.next[rest.rsplit(".", 1)[0]])
         return frozenset(found)
 
+    @cached_property
+    def remembered(self) -> tuple[list[bool], list[bool]]:
+        """Which of the inputs and initial values, and which of the emits, are kept for the adjoint."""
+        states = {name.removeprefix("read.").rsplit(".", 1)[0] for name in self.wanted if name.startswith("read.")}
+        given = [f"in.{name}" in self.wanted for name in self.loop.inputs]
+        given += [s.name in states for s in self.loop.states]
+        return given, [i in self.stash for i in self.keeping.emit.values()]
+
     def program(self, keep: bool) -> Program:
         return self.keeping if keep else self.loop
+
+    def runners(self, keep: bool) -> Runners:
+        """Who runs the loop, with or without what its adjoint needs."""
+        if keep not in self._runners:
+            self._runners[keep] = Runners(self.program(keep))
+        return self._runners[keep]
 
     def run(self, keep: bool, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run,
             reverse: bool) -> Results:
         """Run the loop on the engine chosen here, without derivatives: its emits and the last values of its states."""
-        program = self.program(keep)
-        pieces, engine = self._engine(keep)
-        values: Values = dict(zip(program.inputs.values(), inputs, strict=True))
-        finals = pieces.run(values, run, lambda given: engine.run(given, initial, run, reverse))
-        made = {i for _, i in pieces.cut.taken}
+        runner = self.runners(keep)(run.dtype, run.device)
+        values, finals = runner.run(inputs, initial, run, reverse)
         # A result may be no view, and no input as it is: what the engine did not make is copied.
-        return [values[i] if i in made else values[i].expand((*run.lead, *program.nodes[i].shape)).clone()
-                for i in program.emit.values()], finals
-
-    def _engine(self, keep: bool) -> tuple[Pieces, Engine]:
-        """What is left of the loop once its own inputs' part is hoisted, and the engine for it, made once."""
-        name = chosen()
-        if (name, keep) not in self._engines:
-            program = self.program(keep)
-            pieces = Pieces(program, sunk_nodes(program))
-            assert pieces.cut.loop is not None
-            self._engines[name, keep] = pieces, ENGINES[name](pieces.cut.loop)
-        return self._engines[name, keep]
+        return [values[i] if made else values[i].expand((*run.lead, *shape)).clone()
+                for _, i, made, shape in runner.emits], finals
 
     def adjoint(self, cotangents: frozenset[str], wrt: frozenset[str], states: frozenset[str]) -> Plan:
         """The plan of the loop's reverse-mode derivative."""
@@ -165,6 +154,13 @@ class LoopPlan:
             program = adjoint(self.keeping, self.saved, cotangents, wrt, states)
             self._derivatives[key] = Plan(optimise(program), self.save)
         return self._derivatives[key]
+
+    def pull_back(self, given: tuple[bool, ...], needs: tuple[bool, ...]) -> PullBack:
+        """The reverse-mode derivative for these cotangents and those wanted."""
+        found = self._pulls.get((given, needs))
+        if found is None:
+            found = self._pulls[given, needs] = PullBack(self, given, needs)
+        return found
 
     def tangent(self, wrt: frozenset[str]) -> Plan:
         """The plan of the loop's forward-mode derivative."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,10 +16,15 @@ from ostinato.program.ir import Program
 class Reference:
     """One loop, ready to run."""
 
-    name = "reference"
+    name: ClassVar[str] = "reference"
+    fuses: ClassVar[bool] = False
 
     def __init__(self, loop: Program) -> None:
         self.loop = loop
+
+    @staticmethod
+    def refusal(loop: Program, dtype: torch.dtype, device: torch.device) -> str | None:
+        """Nothing is refused."""
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -214,7 +214,7 @@ def adjoint(loop: Program, saved: Collection[int], cotangents: Collection[str], 
     The adjoint's state ``<state>@<delay>`` is the cotangent of what the step read of that state at that delay.
     """
     builder = Builder()
-    value, active = _Values(loop, builder, saved), active_nodes(loop, wrt)
+    value, active, parts = _Values(loop, builder, saved), active_nodes(loop, wrt), loop.parts
     depth = {s.name: s.depth for s in loop.states}
     delays = _delays(loop)
     grads: dict[int, list[Ref]] = {}
@@ -231,14 +231,16 @@ def adjoint(loop: Program, saved: Collection[int], cotangents: Collection[str], 
             give(i, builder.leaf("read", loop.nodes[i].shape, state=f"{state}@{d}", delay=d))
     for i in reversed(range(len(loop.nodes))):
         node = loop.nodes[i]
-        if i not in active or i not in grads or not node.args:
+        if i not in active or not node.args or not (i in grads or i in weights):
             continue
         builder.source = node.source
-        g = _total(grads[i])
+        fixed = parts[i] == "P"  # one for all steps and sequences: from here on its cotangent is so too
+        g = _input_gradient(builder, "p", node.shape, grads.get(i, []), weights.get(i, [])) if fixed else (
+            _total(grads[i]))
         assert g is not None
         for a, part in zip(node.args, pull(node, g, value[i], [value[a] for a in node.args]), strict=True):
             if part is not None and a in active:
-                (weights if part.node.op == "gemm_tb" else grads).setdefault(a, []).append(part)
+                (weights if fixed or part.node.op == "gemm_tb" else grads).setdefault(a, []).append(part)
     reads = {(n["state"], n["delay"]): i for i, n in enumerate(loop.nodes) if n.op == "read"}
     zero = lambda shape: builder.const(0.0).expand(shape=shape)  # noqa: E731
     following, states = {}, []
@@ -248,7 +250,8 @@ def adjoint(loop: Program, saved: Collection[int], cotangents: Collection[str], 
             total = _total(grads.get(i, [])) if i is not None else None
             following[f"{s.name}@{d}"] = zero(s.shape) if total is None else total.reshape(shape=s.shape)
             states.append(StateVar(f"{s.name}@{d}", s.shape, d))
-    emit = {f"d.{name}": _input_gradient(builder, loop.nodes[i], grads.get(i, []), weights.get(i, []))
+    emit = {f"d.{name}": _input_gradient(builder, loop.nodes[i].op, loop.nodes[i].shape, grads.get(i, []),
+                                         weights.get(i, []))
             for name, i in loop.inputs.items() if name in wrt}
     wanted = {f"{name}@{d}" for name in wrt_states for d in delays[name]}
     assert all(depth[s] in delays[s] for s in depth)
@@ -265,16 +268,16 @@ def _delays(loop: Program) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(d)) for name, d in delays.items()}
 
 
-def _input_gradient(builder: Builder, node: Node, grads: Sequence[Ref], weights: Sequence[Ref]) -> Ref:
+def _input_gradient(builder: Builder, kind: str, shape: Shape, grads: Sequence[Ref], weights: Sequence[Ref]) -> Ref:
     """The cotangent of an input: as it is for each step (x), summed over time (q), over time and batch (p)."""
     total = _total(grads)
-    if total is not None and node.op != "x":
-        total = total.sum_tb() if node.op == "p" else total.sum_t()
+    if total is not None and kind != "x":
+        total = total.sum_tb() if kind == "p" else total.sum_t()
     for w in weights:
         total = w if total is None else total + w
     if total is None:
-        total = builder.const(0.0).expand(shape=node.shape)
-    return total.reshape(shape=node.shape) if prod(total.shape) == prod(node.shape) else total
+        total = builder.const(0.0).expand(shape=shape)
+    return total.reshape(shape=shape) if prod(total.shape) == prod(shape) else total
 
 
 def tangent(loop: Program, wrt: Collection[str], wrt_states: Collection[str]) -> Program:

@@ -27,9 +27,15 @@ Values = dict[int, Tensor]
 
 
 class Schedule:
-    """Nodes in order, ready to be evaluated; a value is let go after its last use."""
+    """Nodes in order, ready to be evaluated; a value is let go after its last use.
 
-    def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int]) -> None:
+    Args:
+        nodes: what is evaluated.
+        keep: what is not let go.
+        owned: what else is let go, of the values that are given.
+    """
+
+    def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int], owned: Iterable[int] = ()) -> None:
         self.lines: list[tuple[int, Callable[..., Tensor], tuple[int, ...], tuple[int, ...]]] = []
         self.special: list[int] = []
         self.program = program
@@ -37,7 +43,7 @@ class Schedule:
         for i in nodes:
             last.update(dict.fromkeys(program.nodes[i].args, i))
         kept = set(keep)
-        inside = set(nodes)
+        inside = {*nodes, *owned}
         for i in nodes:
             node = program.nodes[i]
             dead = tuple(a for a in set(node.args) if last[a] == i and a not in kept and a in inside)

@@ -79,6 +79,9 @@ def _permute(node: Node, a: Ref) -> Ref | None:
         inner, base = a.node["dims"], Ref(a.builder, a.node.args[0])
         both = tuple(inner[d] for d in dims)
         return base if list(both) == sorted(both) else base.permute(dims=both)
+    if a.node.op == "gemm_tb" and len(dims) == 2:
+        one, two = (Ref(a.builder, i) for i in a.node.args)
+        return two.gemm_tb(one, grouped=False)
     return None
 
 

@@ -7,7 +7,7 @@ either saved or not needed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from math import prod
 
 from ostinato.program.derivative import adjoint
@@ -95,7 +95,8 @@ def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
     """The input-only nodes (part X) that are better computed inside the loop than kept for all steps.
 
     An outer product of two inputs is larger than the inputs; a product, an opaque operation or noise stays outside.
-    With ``everything``, all but the last two go inside: what a loop can compute again it need not be given.
+    With ``everything``, all but the last two go inside: what a loop can compute again it need not be given, and its
+    derivative is the loop's own. Transposed weights go with it.
     """
     parts, nodes = program.parts, program.nodes
     inputs = {i for i, part in enumerate(parts) if part == "X"}
@@ -114,4 +115,59 @@ def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
         if i not in sunk and i not in cut and i in inputs:
             sunk.add(i)
             stack.extend(nodes[i].args)
+    if everything:
+        inside = sunk | {i for i, part in enumerate(parts) if part == "S"}
+        sunk |= {a for i in inside for a in nodes[i].args
+                 if parts[a] == "P" and nodes[a].op == "permute" and nodes[nodes[a].args[0]].op == "p"}
     return frozenset(sunk)
+
+
+def fused_nodes(program: Program) -> frozenset[int]:
+    """The nodes of parts X and Y that an engine with fused pointwise operations computes in its loop, where they cost
+    no pass through memory: the lightest border with the fewest operations outside.
+
+    Products, whole numbers, opaque operations, noise and sums over time stay outside; so does a bias, with its product.
+    """
+    parts, nodes = program.parts, program.nodes
+    bytes_of = {i: prod(n.shape) * WIDTH[n.dtype] for i, n in enumerate(nodes)}
+    loop = {i for i, part in enumerate(parts) if part == "S"}
+    before = {i for i, part in enumerate(parts) if part == "X"}
+    fixed = {i for i in before if _is_fixed(program, i)}
+    wanted = {a for i in loop for a in nodes[i].args if a in before} | {i for i in program.next.values() if i in before}
+    edges = [(a, i) for i in before for a in nodes[i].args if a in before]
+    upwards = [(i, a) for a, i in edges if i not in fixed]
+    above = minimum_cut({i: bytes_of[i] for i in before}, upwards, wanted, fixed)
+    drawn = _between(wanted, above, lambda i: [a for a in nodes[i].args if a in before])
+    after = {i for i, part in enumerate(parts) if part == "Y" and not _is_fixed(program, i)}
+    ends = {i for i in program.emit.values() if i in after | loop}
+    ends |= {a for i, part in enumerate(parts) if part in "YR" and i not in after for a in nodes[i].args
+             if a in after | loop}
+    used = {a for i in after for a in nodes[i].args if a in loop} | (ends & loop)
+    edges = [(a, i) for i in after for a in nodes[i].args if a in after | loop]
+    below = minimum_cut({i: bytes_of[i] for i in after | used}, [(a, i) for a, i in edges if a in after | used], used,
+                        ends)
+    drawn |= _between(below, set(), lambda i: [a for a in nodes[i].args if a in after]) & after
+    return frozenset(drawn)
+
+
+def _is_fixed(program: Program, i: int) -> bool:
+    """Whether a node is not one of those that a loop computes at no cost."""
+    node = program.nodes[i]
+    args = [program.nodes[a] for a in node.args]
+    if node.op in ("x", "noise", "matmul") or node.op.startswith("aten:"):
+        return True
+    if node.op == "add" and {program.parts[a] for a in node.args} == {"P", "X"}:
+        return any(a.op == "matmul" and len(a.shape) == 1 for a in args)
+    return "int" in (node.dtype, *[a.dtype for a in args])
+
+
+def _between(ends: set[int], border: set[int], args: Callable[[int], list[int]]) -> set[int]:
+    """All that ``ends`` are made of, up to a border, which is not part of it."""
+    found: set[int] = set()
+    stack = [i for i in ends if i not in border]
+    while stack:
+        i = stack.pop()
+        if i not in found:
+            found.add(i)
+            stack.extend(a for a in args(i) if a not in border)
+    return found

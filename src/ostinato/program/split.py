@@ -36,15 +36,17 @@ class Split:
         return [(name, int(name[1:])) for name in self.loop.emit] if self.loop else []
 
 
-def split(program: Program, sunk: Iterable[int] = ()) -> Split:
-    """Cut ``program``; the nodes ``sunk`` of part X are evaluated inside the loop (they are smaller than what they
-    would leave behind)."""
+def split(program: Program, drawn: Iterable[int] = ()) -> Split:
+    """Cut ``program``; the loop is part S and the nodes ``drawn`` into it: of parts P and X, which may also be needed
+    outside of it, and of part Y."""
     parts, nodes = program.parts, program.nodes
-    loop = {i for i, part in enumerate(parts) if part == "S"}
-    inside = loop | set(sunk)
-    after = tuple(i for i, part in enumerate(parts) if part in "YR")
+    drawn = set(drawn)
+    loop = {i for i, part in enumerate(parts) if part == "S" or (part == "Y" and i in drawn)}
+    inside = loop | drawn
+    after = tuple(i for i, part in enumerate(parts) if part in "YR" and i not in inside)
     taken = (*program.emit.values(), *(a for i in after for a in nodes[i].args))
     needed = ({a for i in inside for a in nodes[i].args} | set(program.next.values())) - inside
+    needed = {i for i in needed if nodes[i].op != "const"}
     needed |= {i for i in taken if i not in loop and parts[i] not in "YR"}
     before = _closure(program, needed, loop)
     if not program.states:

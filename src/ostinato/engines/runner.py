@@ -1,0 +1,97 @@
+"""A program ready to run on one engine: what is computed for all steps at once, and the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ostinato.engines.choice import Engine, FallbackError, candidates, is_strict, reason_of, wanted
+from ostinato.program.evaluate import Run, Schedule, Values
+from ostinato.program.ir import Program
+from ostinato.program.saving import fused_nodes, sunk_nodes
+from ostinato.program.split import split
+
+Results = tuple[list[Tensor], list[Tensor]]
+"""A loop's emits and the last values of its states."""
+
+
+class Pieces:
+    """A program cut in parts, and the evaluation of what torch runs before and after the loop."""
+
+    def __init__(self, program: Program, drawn: Iterable[int] = ()) -> None:
+        self.program, self.cut = program, split(program, drawn)
+        emits = set(program.emit.values())
+        later = emits | {a for i in self.cut.after for a in program.nodes[i].args}
+        self.given, self.taken = [i for _, i in self.cut.given], [i for _, i in self.cut.taken]
+        self.before = Schedule(program, self.cut.before, later.union(self.given))
+        self.after = Schedule(program, self.cut.after, emits, owned=[*self.given, *self.taken])
+        self.spent = [i for i in self.cut.before if i in self.given and i not in later]
+
+    def run(self, values: Values, run: Run, loop: Callable[[list[Tensor]], Results] | None) -> list[Tensor]:
+        """Evaluate into ``values``, which holds the inputs; returns the last values of the loop's states."""
+        self.before.start(values, run)
+        self.before(values, run)
+        finals: list[Tensor] = []
+        if loop:
+            outs, finals = loop([values[i] for i in self.given])
+            for i in self.spent:
+                del values[i]
+            values.update(zip(self.taken, outs, strict=False))
+        self.after.start(values, run)
+        self.after(values, run)
+        return finals
+
+
+class Runner:
+    """A program ready to run on one engine, without derivatives."""
+
+    def __init__(self, pieces: Pieces, engine: Engine | None, name: str, reason: str) -> None:
+        self.pieces, self.engine, self.name, self.reason = pieces, engine, name, reason
+        program, made = pieces.program, set(pieces.taken)
+        self.places = list(program.inputs.values())
+        self.emits = [(name, i, i in made, program.nodes[i].shape) for name, i in program.emit.items()]
+
+    def run(self, inputs: Iterable[Tensor], initial: Sequence[Tensor], run: Run,
+            reverse: bool) -> tuple[Values, list[Tensor]]:
+        """The values by node, the emits' among them, and the last values of the states (see :class:`Engine`)."""
+        values: Values = dict(zip(self.places, inputs, strict=True))
+        engine = self.engine
+        loop = None if engine is None else lambda given: engine.run(given, initial, run, reverse)
+        return values, self.pieces.run(values, run, loop)
+
+
+class Runners:
+    """The runners of one program, each made when first needed."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._made: dict[tuple, Runner] = {}
+
+    def __call__(self, dtype: torch.dtype, device: torch.device) -> Runner:
+        """The runner chosen here for a dtype and a device.
+
+        Raises:
+            FallbackError: when the engine asked for by name cannot run the loop; under ``strict()``, when the preferred
+                one cannot.
+        """
+        key = (wanted(), is_strict(), dtype, device)
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = self._choose(dtype, device)
+        return found
+
+    def _choose(self, dtype: torch.dtype, device: torch.device) -> Runner:
+        refusals = []
+        for engine in candidates():
+            pieces = Pieces(self.program, (fused_nodes if engine.fuses else sunk_nodes)(self.program))
+            loop = pieces.cut.loop
+            refusal = None if loop is None else engine.refusal(loop, dtype, device)
+            if refusal is None:
+                reason = reason_of(engine, refusals)
+                return Runner(pieces, None if loop is None else engine(loop), engine.name, reason)
+            refusals.append(f"the {engine.name} engine cannot run it: {refusal}")
+            if wanted() or is_strict():
+                break
+        raise FallbackError("; ".join(refusals))
