@@ -184,23 +184,70 @@ void pack_columns(const T* w, Index out, Index K, Index columns, T* panel) {
     for (Index i = 0; i < L; ++i) panel[k * L + i] = i < columns ? w[i * out + k] : T(0);
 }
 
+// Full panels from rows that are contiguous along N: some at a time, so that a row is read in long pieces. `sums`, where
+// given, grows by the sum of each column.
+template <class T>
+void pack_rows(const T* w, Index in, Index K, Index count, T* panels, T* sums) {
+  constexpr Index L = lanes<T>;
+  constexpr int most = 8;
+  for (Index p = 0; p < count; p += most) {
+    const int some = count - p < most ? static_cast<int>(count - p) : most;
+    T* const to = panels + p * K * L;
+    const T* from = w + p * L;
+    Vector<T> sum[most] = {};
+    if (some == most) {
+      for (Index k = 0; k < K; ++k, from += in)
+#pragma GCC unroll 8
+        for (int i = 0; i < most; ++i) {
+          const Vector<T> v = load(from + i * L);
+          store(to + (i * K + k) * L, v);
+          sum[i] += v;
+        }
+    } else {
+      for (int i = 0; i < some; ++i)
+        for (Index k = 0; k < K; ++k) {
+          const Vector<T> v = load(from + k * in + i * L);
+          store(to + (i * K + k) * L, v);
+          sum[i] += v;
+        }
+    }
+    if (sums)
+      for (int i = 0; i < some; ++i) store(sums + (p + i) * L, load(sums + (p + i) * L) + sum[i]);
+  }
+}
+
 // As Kernels<T>::pack.
 template <class T>
 void pack(const T* w, Index in, Index out, Index K, Index N, Index first, Index last, T* panels) {
   constexpr Index L = lanes<T>;
-  for (Index p = first; p < last; ++p) {
+  Index p = first;
+  if (out == 1 && first < last) {
+    p = least(last, N / L);
+    pack_rows(w + first * L, in, K, p - first, panels + first * K * L, static_cast<T*>(nullptr));
+  }
+  for (; p < last; ++p) {
     T* panel = panels + p * K * L;
     const T* from = w + p * L * out;
     const Index columns = least(L, N - p * L);
-    if (out == 1 && columns == L) {
-      for (Index k = 0; k < K; ++k) store(panel + k * L, load(from + k * in));
-    } else if (in == 1) {
+    if (in == 1) {
       pack_columns(from, out, K, columns, panel);
     } else {
       for (Index k = 0; k < K; ++k)
         for (Index i = 0; i < L; ++i) panel[k * L + i] = i < columns ? from[k * in + i * out] : T(0);
     }
   }
+}
+
+// As Kernels<T>::pack_sums.
+template <class T>
+void pack_sums(const T* w, Index in, Index out, Index K, Index N, T* panels, T* sums) {
+  constexpr Index L = lanes<T>;
+  const Index count = (N + L - 1) / L, whole = out == 1 ? N / L : 0;
+  pack_rows(w, in, K, whole, panels, sums);
+  pack(w, in, out, K, N, whole, count, panels);
+  static constexpr T one = 1;
+  if (whole < count)
+    gemm(1, N - whole * L, K, &one, 0, 0, panels + whole * K * L, sums + whole * L, 0, sums + whole * L, 0);
 }
 
 #undef OSTINATO_PICK

@@ -55,6 +55,9 @@ struct Kernels {
   // y[row] = sum or max of a's cols.  y += / max= where `onto`.
   void (*sum)(Index rows, Index cols, T* y, Index ys, const T* a, Index as);
   void (*max)(Index rows, Index cols, T* y, Index ys, const T* a, Index as);
+
+  // Packs all panels and adds the sums of w along K to sums[N].
+  void (*pack_sums)(const T* w, Index in, Index out, Index K, Index N, T* panels, T* sums);
 };
 
 // The table of an instruction set, null where it was not compiled in.

@@ -101,9 +101,8 @@ class Product {
                     space + wide * depth);
       for (Index j0 = columns.begin; j0 < columns.end; j0 += wide) {
         const Index j1 = std::min(columns.end, j0 + wide);
-        table_.pack(b(k0, j0), p_.b_k, p_.b_n, k1 - k0, j1 - j0, 0, over(j1 - j0, lanes_), space);
+        pack_b({j0, j1}, {k0, k1}, share, first, sums, space);
         block(rows, {j0, j1}, {k0, k1}, share, first, space, space + wide * depth);
-        if (sums) add_sums({j0, j1}, k1 - k0, share, first, space);
       }
       k0 = k1;
     } while (k0 < terms.end);
@@ -136,10 +135,16 @@ class Product {
     }
   }
 
-  void add_sums(Range columns, Index terms, Index share, bool first, const T* panels) const {
-    static constexpr T one = 1;
+  // b's block as panels; with sums, the columns' too.
+  void pack_b(Range columns, Range terms, Index share, bool first, bool sums, T* panels) const {
+    const T* const from = b(terms.begin, columns.begin);
+    if (!sums) {
+      table_.pack(from, p_.b_k, p_.b_n, terms.size(), columns.size(), 0, over(columns.size(), lanes_), panels);
+      return;
+    }
     T* const to = (share ? partial_ + share * partial_size_ - p_.n : static_cast<T*>(p_.sums)) + columns.begin;
-    table_.gemm(1, columns.size(), terms, &one, 0, 0, panels, first ? nullptr : to, 0, to, 0);
+    if (first) std::fill_n(to, columns.size(), T(0));
+    table_.pack_sums(from, p_.b_k, p_.b_n, terms.size(), columns.size(), panels, to);
   }
 
   // Adds the tasks' own sums to the first one's, in order.

@@ -190,6 +190,7 @@ constexpr Kernels<T> make_kernels() {
   k.lanes = lanes<T>;
   k.pack = pack<T>;
   k.gemm = gemm<T>;
+  k.pack_sums = pack_sums<T>;
 #define OSTINATO_FILL(name, arity) fill<T, op_##name, arity>(k);
   OSTINATO_OPCODES(OSTINATO_FILL)
 #undef OSTINATO_FILL
