@@ -97,7 +97,7 @@ def states_of(result: tuple) -> dict[str, Tensor]:
     """Output and final states of a module's call, by name."""
     output, states = result
     states = [states] if isinstance(states, Tensor) else states
-    return {"output": output, **{f"final state {n}": s.squeeze(0) for n, s in enumerate(states)}}
+    return {"output": output, **{f"final state {n}": s.reshape(output.shape[1:]) for n, s in enumerate(states)}}
 
 
 def training(name: str, module: nn.Module, x: Tensor, seed: Tensor, **given: Any) -> Contestant:

@@ -1,0 +1,123 @@
+"""Streaming: one time step after another, the state carried along, without gradients.
+
+One sequence, against torch.nn's LSTMCell, GRUCell and RNNCell called in the same way and, where it is faster, against
+torch.nn's module called with T = 1; then 1,000 sequences that step together. All sides run under inference mode and
+carry their own state; the input is as wide as the state. Before they are timed, all take the same 20 steps and agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import common, networks
+from benchmarks.contest import Contestant, compare
+
+WIDTHS = (64, 128, 256, 512)
+MANY = 1000
+TARGETS = {(1, "LSTM", 64): 10, (1, "LSTM", 512): 2, **{(MANY, "LSTM", width): 1.5 for width in WIDTHS}}
+CHECKED = 20
+CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
+RIVALS = ("torch cell", "torch.nn")
+
+
+class Stepper(Contestant):
+    """Steps on, from wherever it is.
+
+    Args:
+        name: what tables call it.
+        begin: gives a function from the next input ``[B, H]`` to the output ``[B, H]``, at the start of the sequence.
+        x: inputs ``[T, B, H]``; the clock runs over the first, again and again.
+    """
+
+    def __init__(self, name: str, begin: Callable[[], Callable[[Tensor], Tensor]], x: Tensor) -> None:
+        self.begin, self.x = begin, x
+        first, step = x[0], begin()
+
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return step(first)
+
+        super().__init__(name, run)
+
+    def answer(self) -> dict[str, Tensor]:
+        step = self.begin()
+        with torch.inference_mode():
+            return {"output": torch.stack([step(x).clone() for x in self.x])}
+
+
+def torch_cell(name: str, module: nn.RNNBase, width: int) -> Callable[[], Callable[[Tensor], Tensor]]:
+    """torch.nn's cell, with a module's weights."""
+    cell = CELLS[name](width, width)
+    cell.load_state_dict({key.removesuffix("_l0"): value for key, value in module.state_dict().items()})
+
+    def begin() -> Callable[[Tensor], Tensor]:
+        state = None
+
+        def step(x: Tensor) -> Tensor:
+            nonlocal state
+            state = cell(x, state)
+            return state[0] if name == "LSTM" else state
+
+        return step
+
+    return begin
+
+
+def torch_module(module: nn.RNNBase) -> Callable[[], Callable[[Tensor], Tensor]]:
+    """torch.nn's module, a step at a time."""
+
+    def begin() -> Callable[[Tensor], Tensor]:
+        state = None
+
+        def step(x: Tensor) -> Tensor:
+            nonlocal state
+            output, state = module(x.unsqueeze(0), state)
+            return output[0]
+
+        return step
+
+    return begin
+
+
+def our_stream(name: str, width: int) -> tuple[networks.Recurrent, Callable[[], Callable[[Tensor], Tensor]]]:
+    """Our module, and its stream."""
+    module = networks.recurrent(networks.KINDS[name].make(width, width))
+
+    def begin() -> Callable[[Tensor], Tensor]:
+        stream = module.stream()
+        return lambda x: stream(x.unsqueeze(0))[0]
+
+    return module, begin
+
+
+def contestants(name: str, batch: int, width: int) -> list[Contestant]:
+    """torch's two and ours."""
+    torch.manual_seed(0)
+    kind = networks.KINDS[name]
+    assert kind.torch
+    ours, stream = our_stream(name, width)
+    theirs, x = networks.like_torch(kind.torch, ours.cell, width, width), torch.randn(CHECKED, batch, width)
+    return [Stepper("torch cell", torch_cell(name, theirs, width), x),
+            Stepper("torch.nn", torch_module(theirs), x), Stepper("ours", stream, x)]
+
+
+def run(options: argparse.Namespace, report: common.Report) -> None:
+    """One sequence, then many."""
+    for batch in (1, MANY):
+        title = "One sequence, one step" if batch == 1 else f"{batch:,} sequences, one step"
+        table = report.table(f"{title}, microseconds", "H", "cell", "ours", *RIVALS, "times faster")
+        for width in WIDTHS[:1] if options.quick else WIDTHS:
+            for name in CELLS:
+                timing = compare(contestants(name, batch, width), options.seconds / 2)
+                faster = timing[timing.best(*RIVALS)] / timing["ours"]
+                table.add(width, name, *(f"{timing[who] * 1e6:.3g}" for who in ("ours", *RIVALS)),
+                          common.ratio(faster, TARGETS.get((batch, name, width))))
+                report.figures.append({"B": batch, "cell": name, "H": width, "faster": faster, **timing.figures()})
+
+
+if __name__ == "__main__":
+    common.main(run, "stream", common.parser(__doc__))
