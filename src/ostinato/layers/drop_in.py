@@ -103,7 +103,9 @@ class DropIn(nn.RNNBase):
         """x ``[T, B, I]``, states ``[layers * directions, B, n]`` each."""
         if len(x) == 0:
             raise RuntimeError(f"{self._name}: Expected sequence length to be larger than 0, got input of 0 time steps")
-        initial = list(zip(*(s.unbind(0) for s in states), strict=True))  # by layer and direction: [B, n] each
+        single = self.num_layers == len(self._directions) == 1
+        each = [(s,) if single else s.split(1) for s in states]
+        initial = list(zip(*each, strict=True))  # by layer and direction: [1, B, n] each
         finals: list[States] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
@@ -115,7 +117,7 @@ class DropIn(nn.RNNBase):
                 outputs.append(output)  # [T, B, n]
                 finals.append(final)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]  # [T, B, directions * n]
-        return x, tuple(torch.stack(s) for s in zip(*finals, strict=True))
+        return x, finals[0] if single else tuple(torch.cat(s) for s in zip(*finals, strict=True))
 
     @property
     def _directions(self) -> tuple[bool, ...]:

@@ -1,8 +1,8 @@
 """Run one of the classical cells with weights that live somewhere else.
 
-The drop-ins for torch.nn own their parameters under torch.nn's names; what they repeat is a bare ``Recurrent`` without
-weights of its own. It is built once for each kind and shape and shared by all layers of that shape, so it is in no
-module, no state dict and no pickle.
+The drop-ins for torch.nn own their parameters under torch.nn's names; what they repeat is a bare cell without weights
+of its own. It is built once for each kind and shape and shared by all layers of that shape, so it is in no module, no
+state dict and no pickle.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from ostinato import cells
 from ostinato.cell import Cell
 from ostinato.recurrent import Recurrent
+from ostinato.recurrent.weightless import Weightless
 
 CELLS: dict[str, Callable[..., Cell]] = {
     "RNN_TANH": partial(cells.Elman, nonlinearity="tanh"),
@@ -28,7 +28,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
 
 
 class Kind(NamedTuple):
-    """What tells one bare ``Recurrent`` from another; ``mode`` is torch.nn's name of the cell."""
+    """What tells one bare cell from another; ``mode`` is torch.nn's name of the cell."""
 
     mode: str
     input_size: int
@@ -38,22 +38,22 @@ class Kind(NamedTuple):
     reverse: bool
 
 
-_idle: dict[Kind, list[Recurrent]] = {}
+_bare: dict[Kind, Weightless] = {}
 
 
-def build(kind: Kind) -> Recurrent:
-    """A bare ``Recurrent``: on the meta device it holds no memory and draws no random numbers."""
+def prepare(kind: Kind) -> Weightless:
+    """A cell without weights, repeated with those it is given; built before the first call, which ``torch.compile`` may
+    be tracing."""
+    if kind not in _bare:
+        _bare[kind] = _built(kind)
+    return _bare[kind]
+
+
+def _built(kind: Kind) -> Weightless:
     projection = {"proj_size": kind.proj_size} if kind.proj_size else {}
-    with torch.device("meta"):
+    with torch.device("meta"):  # holds no memory and draws no random numbers
         cell = CELLS[kind.mode](kind.input_size, kind.hidden_size, bias=kind.bias, **projection)
-    return Recurrent(cell, batch_first=False, reverse=kind.reverse)
-
-
-def prepare(kind: Kind) -> None:
-    """Build it before the first call, which ``torch.compile`` may be tracing."""
-    idle = _idle.setdefault(kind, [])
-    if not idle:
-        idle.append(build(kind))
+    return Weightless(Recurrent(cell, batch_first=False, reverse=kind.reverse))
 
 
 def cell_weights(kind: Kind, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -75,19 +75,10 @@ def repeat(
 
     Args:
         x: ``[T, B, input_size]``.
-        initial: the cell's states before the first step, ``[B, n]`` each.
+        initial: the cell's states before the first step, ``[1, B, n]`` each.
         lengths: ``[B]``, or None where every sequence has T steps.
 
     Returns:
-        outputs ``[T, B, n]``, zero in the padding, and the states at each sequence's own end, ``[B, n]`` each.
+        outputs ``[T, B, n]``, zero in the padding, and the states at each sequence's own end, ``[1, B, n]`` each.
     """
-    idle = _idle.setdefault(kind, [])
-    try:  # taken out while it runs: a functional call puts the weights into it, which two threads must not do at once
-        recurrent = idle.pop()
-    except IndexError:
-        recurrent = build(kind)
-    try:
-        named = {f"cell.{name}": weight for name, weight in cell_weights(kind, weights).items()}
-        return functional_call(recurrent, named, (x, initial, lengths), strict=True)
-    finally:
-        idle.append(recurrent)
+    return prepare(kind)(cell_weights(kind, weights), x, initial, lengths)

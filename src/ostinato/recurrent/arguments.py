@@ -27,12 +27,25 @@ class Arguments:
     dtype: torch.dtype
 
     @property
+    def kinds(self) -> tuple:
+        """What the call's program depends on, apart from the cell; see ``programs.signature_of``."""
+        specs = [(*map(int, x.shape[2:]), x.dtype) for x in self.inputs]
+        specs += [(*map(int, c.shape[1:]), c.dtype) for c in self.constants]
+        return len(self.inputs), self.dtype, self.inputs[0].device, *specs
+
+    @property
     def steps(self) -> int:
         return self.inputs[0].shape[0]
 
     @property
     def batch(self) -> int:
         return self.inputs[0].shape[1]
+
+    def without_padding(self, value: Tensor) -> Tensor:
+        """``[T, B, ...]``, zero at padding."""
+        if self.live is None:
+            return value
+        return value.masked_fill(~self.live.reshape(*self.live.shape, *[1] * (value.dim() - 2)), 0)
 
 
 def autocasting(device: torch.device) -> bool:
@@ -58,8 +71,9 @@ def listed(value: Tensors, name: str) -> list[Tensor]:
 
 
 def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-          reset: Tensor | None, constants: Tensors, batch_first: bool) -> Arguments:
-    """Check a call and lay it out.
+          reset: Tensor | None, constants: Tensors, batch_first: bool,
+          dtype: torch.dtype | None = None) -> Arguments:
+    """Check a call and lay it out; ``dtype``, where it is known, is that of the cell.
 
     Raises:
         ValueError, TypeError: naming the argument, what was expected and what came.
@@ -75,7 +89,7 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
                              f"{list(value.shape)}")
     if not xs:
         raise ValueError("a cell needs at least one input, got none")
-    dtype = cell_dtype(cell, xs)
+    dtype = dtype or cell_dtype(cell, xs)
     inputs = [_widened(v.transpose(0, 1) if batch_first else v, dtype, "x") for v in xs]
     steps, batch = inputs[0].shape[:2]
     if steps == 0:

@@ -140,8 +140,7 @@ class Recurrent(nn.Module):
 
     def _given_out(self, value: Tensor, given: Arguments) -> Tensor:
         """``[T, B, ...]`` in the caller's layout, zero at padding."""
-        if given.live is not None:
-            value = value.masked_fill(~given.live.reshape(*given.live.shape, *[1] * (value.dim() - 2)), 0)
+        value = given.without_padding(value)
         return value.transpose(0, 1) if self.batch_first else value
 
     def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,

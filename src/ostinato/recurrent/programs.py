@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ostinato.cell import Cell
+from ostinato.cell import Cell, State
 from ostinato.engines import eager
-from ostinato.engines.choice import FallbackError, is_strict
+from ostinato.engines.choice import FallbackError, engine, is_strict
 from ostinato.engines.differentiable import faked
 from ostinato.engines.plan import Plan
 from ostinato.program import CannotTrace, Program, Signature, trace
@@ -25,6 +24,7 @@ from ostinato.program.loop_features import LIVE, RESET, register, with_features
 from ostinato.program.probe import probe
 from ostinato.program.trace import tensors_of, undisturbed
 from ostinato.recurrent.arguments import Arguments
+from ostinato.recurrent.watch import OWN, Watch, fingerprint
 
 Outcome = tuple[Tensor, dict[str, Tensor], list[Tensor]]
 """Outputs [T, B, ...], the states' sequences [T, B, ...] by name, and their last D values [D, B, ...]."""
@@ -41,6 +41,9 @@ class Programs:
     """The key of the latest call."""
     found: dict[tuple, Program | CannotTrace] = field(default_factory=dict)
     plans: dict[tuple, Plan] = field(default_factory=dict)
+    watch: Watch | None = None
+    ready: dict[tuple, Ready] = field(default_factory=dict)
+    """By kind of call, for the cell as it is watched."""
 
     def __deepcopy__(self, memo: dict) -> Programs:
         return Programs(self.save)
@@ -51,16 +54,21 @@ class Programs:
     def program(self, cell: Cell, signature: Signature) -> Program | CannotTrace:
         """The program of a cell for a signature, or why there is none."""
         with lock_of(cell):
-            modes, rest = fingerprint(cell)
-            key = self.last = (signature, modes, rest)
-            if key not in self.found:
-                self.found = {k: v for k, v in self.found.items() if k[2] == rest}
-                try:
-                    self.found[key] = self._made(cell, signature)
-                except CannotTrace as refusal:
-                    refusal.__cause__ = refusal.__context__ = None  # they would keep every tensor of their frames
-                    self.found[key] = refusal.with_traceback(None)
+            key = self._key(cell, signature)
             return self.found[key]
+
+    def _key(self, cell: Cell, signature: Signature) -> tuple:
+        """The key of the program for a signature, which is made if it is not there."""
+        modes, rest = fingerprint(cell)
+        key = self.last = (signature, modes, rest)
+        if key not in self.found:
+            self.found = {k: v for k, v in self.found.items() if k[2] == rest}
+            try:
+                self.found[key] = self._made(cell, signature)
+            except CannotTrace as refusal:
+                refusal.__cause__ = refusal.__context__ = None  # they would keep every tensor of their frames
+                self.found[key] = refusal.with_traceback(None)
+        return key
 
     def _made(self, cell: Cell, signature: Signature) -> Program:
         if isinstance(cell, ProgramCell):
@@ -73,7 +81,8 @@ class Programs:
         def by_program(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
             run = Run(torch.float64, signature.device, tuple(xs[0].shape[:2]))
             given = _inputs(xs, constants) | named
-            outs, finals = plan.run(given, starts, run, False)
+            with engine("reference"):
+                outs, finals = plan.run(given, starts, run, False)
             return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
@@ -84,7 +93,7 @@ class Programs:
         return program
 
     def plan(self, program: Program, live: bool, reset: bool, all_states: bool) -> Plan:
-        """The plan that runs a program with these features of the loop."""
+        """The plan that runs the latest program with these features of the loop."""
         assert self.last is not None
         key = (self.last, live, reset, all_states)
         if key not in self.plans:
@@ -92,21 +101,39 @@ class Programs:
             self.plans[key] = Plan(with_features(program, live, reset, all_states), self.save)
         return self.plans[key]
 
+    def _ready(self, cell: Cell, given: Arguments, all_states: bool) -> Ready:
+        """What runs a call. As long as nothing of the cell is replaced, the fingerprint need not be taken."""
+        if self.watch is None or not self.watch.unchanged(cell):
+            self.watch, self.ready = Watch(cell), {}
+        key = (given.kinds, given.live is None, given.reset is None, all_states)
+        found = self.ready.get(key)
+        if found is None:
+            self._key(cell, signature_of(given))
+            found = self.ready[key] = self._prepare(cell, given, all_states)
+        self.last = found.key
+        return found
+
+    def _prepare(self, cell: Cell, given: Arguments, all_states: bool) -> Ready:
+        assert self.last is not None
+        program = self.found[self.last]
+        if isinstance(program, CannotTrace):
+            return Ready(self.last, program, [])
+        plan = self.plan(program, given.live is not None, given.reset is not None, all_states)
+        places = [place[:3] for place in tensors_of(cell) if place[2] in plan.program.inputs]
+        return Ready(self.last, plan, places)
+
     def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
         """Repeat the cell: by its program, or step by step where it has none.
 
         Raises:
             FallbackError: under ``strict()``, when the step cannot be traced.
         """
-        signature = signature_of(given)
         with lock_of(cell):
-            program = self.program(cell, signature)
-            if isinstance(program, CannotTrace):
-                return self._by_step(cell, program, signature, given, reverse)
-            plan = self.plan(program, given.live is not None, given.reset is not None, all_states)
-            wanted = plan.program.inputs
-            named = {name: value for _, _, name, value in tensors_of(cell) if name in wanted}
-        return self._by_program(cell, plan, named, given, reverse)
+            ready = self._ready(cell, given, all_states)
+            if isinstance(ready.plan, CannotTrace):
+                return self._by_step(cell, ready.plan, signature_of(given), given, reverse)
+            named = {name: table[key] for table, key, name in ready.places}
+        return run_program(ready.plan, cell.states, named, given, reverse)
 
     def _by_step(self, cell: Cell, refusal: CannotTrace, signature: Signature, given: Arguments,
                  reverse: bool) -> Outcome:
@@ -117,28 +144,43 @@ class Programs:
                                                 given.reset, reverse)
         return outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals
 
-    def _by_program(self, cell: Cell, plan: Plan, named: dict[str, Tensor], given: Arguments,
-                    reverse: bool) -> Outcome:
-        run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch))
-        values = _inputs(given.inputs, given.constants) | named
-        for name, flags in ((LIVE, given.live), (RESET, given.reset)):
-            if flags is not None:
-                values[name] = flags
-        tensors = plan.program.tensors
-        if faked(given.inputs):  # a graph that is being made takes no tensor from outside as it is
-            tensors = {name: torch.ops.aten.lift_fresh_copy.default(value) for name, value in tensors.items()}
-        values |= {name: _placed(value, run) for name, value in tensors.items()}
-        initial, in_registers = given.initial, given.live is not None or given.reset is not None
-        if in_registers:
-            initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
-                       for v in initial for d in range(1, v.shape[0] + 1)]
-        outs, finals = plan.run(values, initial, run, reverse)
-        if in_registers:
-            by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
-            finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in cell.states]
-        full = _full(outs, run, plan.program)
-        states = {s.name: full[f"state.{s.name}"] for s in cell.states if f"state.{s.name}" in full}
-        return full["output"], states, finals
+
+class Ready(NamedTuple):
+    """What runs a kind of call, and where its parameters are."""
+
+    key: tuple
+    plan: Plan | CannotTrace
+    places: list[tuple[dict[str, Any], str, str]]
+
+
+def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments,
+                reverse: bool) -> Outcome:
+    """Run a plan with these parameters; ``states`` as the cell declares them."""
+    run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch))
+    values = _inputs(given.inputs, given.constants) | named
+    for name, flags in ((LIVE, given.live), (RESET, given.reset)):
+        if flags is not None:
+            values[name] = flags
+    if plan.program.tensors:
+        values |= _constants(plan.program.tensors, given, run)
+    initial, in_registers = given.initial, given.live is not None or given.reset is not None
+    if in_registers:
+        initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
+                   for v in initial for d in range(1, v.shape[0] + 1)]
+    outs, finals = plan.run(values, initial, run, reverse)
+    if in_registers:
+        by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
+        finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in states]
+    full = _full(outs, run, plan.program)
+    return full["output"], {s.name: full[f"state.{s.name}"] for s in states if f"state.{s.name}" in full}, finals
+
+
+def _constants(tensors: Mapping[str, Tensor], given: Arguments, run: Run) -> dict[str, Tensor]:
+    """The constants of a program where the run is."""
+    if faked(given.inputs):  # a graph that is being made takes no tensor from outside as it is
+        tensors = {name: torch.ops.aten.lift_fresh_copy.default(value) for name, value in tensors.items()}
+    return {name: value.to(run.device, run.dtype if value.is_floating_point() else value.dtype)
+            for name, value in tensors.items()}
 
 
 _locks: weakref.WeakKeyDictionary[Cell, threading.RLock] = weakref.WeakKeyDictionary()
@@ -178,15 +220,11 @@ def _arguments(cell: Cell, signature: Signature) -> str:
     return (words + (f", the constants {', '.join(constants)}" if constants else "")).replace("'", "")
 
 
-def _placed(value: Tensor, run: Run) -> Tensor:
-    """A constant of the program where the run is."""
-    return value.to(run.device, run.dtype if value.is_floating_point() else value.dtype)
-
-
 def _full(outs: dict[str, Tensor], run: Run, program: Program) -> dict[str, Tensor]:
     """The emits with T and B, also those that depend on neither."""
-    shapes = {name: program.nodes[i].shape for name, i in program.emit.items()}
-    return {name: value.expand((*run.lead, *shapes[name])) for name, value in outs.items()}
+    nodes, emit = program.nodes, program.emit
+    return {name: value if value.dim() == 2 + len(nodes[emit[name]].shape) else
+            value.expand((*run.lead, *nodes[emit[name]].shape)) for name, value in outs.items()}
 
 
 def signature_of(given: Arguments) -> Signature:
@@ -196,39 +234,9 @@ def signature_of(given: Arguments) -> Signature:
                      given.dtype, torch.device("cpu") if device.type == "meta" else device)
 
 
-def fingerprint(cell: Cell) -> tuple[tuple, tuple]:
-    """What a step's Python may read besides its arguments: the modes of the modules; and their kinds, numbers,
-    functions and plain tensors, the shapes of the parameters and which of them are one and the same.
-
-    A change of these makes a new program; a change of a parameter's values does not.
-    """
-    first: dict[int, str] = {}
-    tensors = tuple((name, first.setdefault(id(value), name), tuple(value.shape))
-                    for _, _, name, value in tensors_of(cell))
-    modules = list(cell.modules())
-    kinds = tuple((type(module), *[(key, _told(value)) for key, value in module.__dict__.items()
-                                   if isinstance(value, READ) and key != "training"]) for module in modules)
-    return tuple(module.training for module in modules), (kinds, tensors)
-
-
-READ = (int, float, str, tuple, list, Tensor, FunctionType, BuiltinFunctionType, type(None))
-
-
-def _told(value: Any) -> Any:
-    """A value as something that can be compared with a later one."""
-    if isinstance(value, Tensor):
-        return id(value), None if value.is_inference() else value._version
-    if isinstance(value, (tuple, list)):
-        return type(value), *map(_told, value)
-    return value if isinstance(value, READ) else type(value)
-
-
-_MODULES_OWN = set(nn.Module().__dict__) - {"training"}
-
-
 def attribute_names(cell: Cell) -> list[list[str]]:
     """For each module of a cell the names of its attributes, which a compiler cannot list for itself."""
-    return [[key for key in module.__dict__ if key not in _MODULES_OWN] for module in cell.modules()]
+    return [[key for key in module.__dict__ if key not in OWN] for module in cell.modules()]
 
 
 def readings(cell: Cell, names: list[list[str]]) -> tuple[list[int], list[float], str]:
