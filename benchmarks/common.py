@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 from benchmarks.contest import WrongAnswer
+from ostinato import Recurrent, cells
+from ostinato.engines.cpu import library
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,6 +54,8 @@ class Report:
     """What a benchmark found: tables for readers, figures (one mapping a measurement) for programs."""
 
     name: str
+    about: dict[str, Any] = field(default_factory=dict)
+    """The command, the date and the machine, as they were at the start."""
     tables: list[Table] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
 
@@ -60,13 +64,10 @@ class Report:
         self.tables.append(Table(title, list(columns)))
         return self.tables[-1]
 
-    def save(self, folder: Path, options: argparse.Namespace) -> None:
+    def save(self, folder: Path) -> None:
         """``NAME.json`` and ``NAME.md``."""
-        about = {"name": self.name, "command": command(), "date": f"{datetime.date.today()}", "quick": options.quick,
-                 "machine": machine()}
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [asdict(table) for table in self.tables]
-        data = {**about, "tables": tables, "figures": self.figures}
+        data = {"name": self.name, **self.about, "tables": [asdict(t) for t in self.tables], "figures": self.figures}
         (folder / f"{self.name}.json").write_text(json.dumps(data, indent=1) + "\n", "utf-8")
         text = "\n".join([described(data), *(table.markdown() for table in self.tables)])
         (folder / f"{self.name}.md").write_text(text, "utf-8")
@@ -97,14 +98,14 @@ def machine() -> dict[str, Any]:
         "ostinato": f"{metadata.version('ostinato')} ({engine()})",
         "Python": platform.python_version(),
         "system": platform.platform(terse=True),
+        "busy": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
     }
 
 
 def engine() -> str:
-    """The engine that runs, as ``explain()`` calls it."""
-    from ostinato import Recurrent, cells
-
-    return Recurrent(cells.Elman(2, 2)).explain(torch.zeros(1, 1, 2)).engine
+    """The engine that runs, and the instructions that it uses."""
+    found = Recurrent(cells.Elman(2, 2)).explain(torch.zeros(1, 1, 2)).engine
+    return f"{found} engine, {library().isa}" if found == "cpu" else f"{found} engine"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -125,13 +126,14 @@ def main(run: Callable[[argparse.Namespace, Report], None], name: str, made: arg
         torch.set_num_threads(options.threads)
     options.seconds = options.seconds or (0.5 if options.quick else 4.0)
     torch.manual_seed(0)
-    report = Report(name)
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
+    about = {"command": command(), "date": f"{datetime.date.today()}", "quick": options.quick, "machine": machine()}
+    report = Report(name, about)
+    print(described(about))
     try:
         run(options, report)
     except WrongAnswer as error:
         sys.exit(f"{name}: {error}")
-    report.save(options.out, options)
+    report.save(options.out)
 
 
 def ms(seconds: float) -> str:

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-import torch
+from array import array
 
-from benchmarks.contest import Contestant, Timing
+import torch
+from torch import Tensor
+
+from benchmarks.contest import Contestant, Timing, check_same
+from ostinato.engines.cpu import library, unavailable
 
 SIZE = 1024
-NAMES = ("torch.mm",)
+NAMES = ("torch.mm", "our product")
+
+
+def native(a: Tensor, b: Tensor, out: Tensor) -> Contestant:
+    """Our own product, as the engine calls it: ``ost_multiply`` of ``native/include/ostinato.h``."""
+    found = library()
+    m, n, k = len(a), b.shape[1], len(b)
+    words = array("q", [4, m, n, k, a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), 0, 0, out.data_ptr(),
+                        out.stride(0), 0, torch.get_num_threads(), found.parallel])
+
+    def run() -> Tensor:
+        found.check(found.multiply(words.buffer_info()[0]))
+        return out
+
+    return Contestant("our product", run, lambda value: {"product": value})
 
 
 def products() -> list[Contestant]:
-    """The products to time beside a race, so that the limit is taken in the same minutes as what it limits."""
-    a, b, out = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE), torch.empty(SIZE, SIZE)
-    return [Contestant("torch.mm", lambda: torch.mm(a, b, out=out))]
+    """The products to time beside a race, so that the limit is taken in the same minutes as what it limits.
+
+    Raises:
+        WrongAnswer: when they disagree.
+    """
+    a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
+    out, ours = torch.empty(SIZE, SIZE), torch.empty(SIZE, SIZE)
+    found = [Contestant("torch.mm", lambda: torch.mm(a, b, out=out), lambda value: {"product": value})]
+    if not unavailable():
+        found.append(native(a, b, ours))
+    check_same(found)
+    return found
 
 
 def limit(timing: Timing) -> float:
