@@ -42,8 +42,12 @@ struct Left {
 template <class T>
 using Tile = void (*)(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols);
 
-// c[R, cols] = init + a[R, K] @ b, cols within V vectors. `near`: a's k_step is 1.
-template <class T, int R, int V, bool near>
+enum Reach : int { near, far, apart };  // a's k_step is 1; so, and b is read from afar; it is any
+constexpr int far_rows = 4;             // of more rows, the arithmetic takes longer than reading b
+constexpr Index far_bytes = 1 << 20;    // b's size that the nearer caches do not hold
+
+// c[R, cols] = init + a[R, K] @ b, cols within V vectors.
+template <class T, int R, int V, Reach reach>
 void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols) {
   constexpr Index L = lanes<T>;
   Vector<T> sum[R][V] = {};
@@ -52,14 +56,17 @@ void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Ind
   for (Index k = 0; k < K; ++k) {
     Vector<T> w[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) w[v] = load(right + v * b.v_step);
+    for (int v = 0; v < V; ++v) {
+      if constexpr (reach == far) __builtin_prefetch(right + v * b.v_step + 8 * L);
+      w[v] = load(right + v * b.v_step);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const T value = at[r * a.m_step];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sum[r][v] += w[v] * value;
     }
-    at += near ? 1 : a.k_step;
+    at += reach == apart ? a.k_step : 1;
     right += b.k_step;
   }
   const Index tail = cols - (V - 1) * L;  // of the last vector
@@ -82,18 +89,18 @@ template <class T>
 struct Tiles {
   Tile<T> of[tile_rows + 1][widest + 1];  // by rows and vectors
 };
-template <class T, bool near, int R, int... V>
+template <class T, Reach reach, int R, int... V>
 constexpr void set_tiles(Tile<T>* row, std::integer_sequence<int, V...>) {
-  ((row[V + 1] = tile<T, R, V + 1, near>), ...);
+  ((row[V + 1] = tile<T, R, V + 1, R <= far_rows || reach == apart ? reach : near>), ...);
 }
-template <class T, bool near, int... R>
+template <class T, Reach reach, int... R>
 constexpr Tiles<T> all_tiles(std::integer_sequence<int, R...>) {
   Tiles<T> all{};
-  (set_tiles<T, near, R + 1>(all.of[R + 1], std::make_integer_sequence<int, tile_vectors[R + 1]>()), ...);
+  (set_tiles<T, reach, R + 1>(all.of[R + 1], std::make_integer_sequence<int, tile_vectors[R + 1]>()), ...);
   return all;
 }
-template <class T, bool near>
-constexpr Tiles<T> tiles = all_tiles<T, near>(std::make_integer_sequence<int, tile_rows>());
+template <class T, Reach reach>
+constexpr Tiles<T> tiles = all_tiles<T, reach>(std::make_integer_sequence<int, tile_rows>());
 
 OSTINATO_INLINE Index least(Index a, Index b) { return a < b ? a : b; }
 
@@ -108,7 +115,8 @@ template <class T>
 void product(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* b, Index b_k, Index b_v,
              const T* init, Index init_m, T* c, Index c_m) {
   constexpr Index L = lanes<T>;
-  const auto& table = a_k == 1 ? tiles<T, true> : tiles<T, false>;
+  const bool large = K * cols * static_cast<Index>(sizeof(T)) > far_bytes;
+  const Tiles<T>& table = a_k != 1 ? tiles<T, apart> : large ? tiles<T, far> : tiles<T, near>;
   Index k = 0;
   do {
     const Index depth = least(block, K - k);
@@ -184,6 +192,21 @@ void pack_columns(const T* w, Index out, Index K, Index columns, T* panel) {
     for (Index i = 0; i < L; ++i) panel[k * L + i] = i < columns ? w[i * out + k] : T(0);
 }
 
+template <int count, class T>
+OSTINATO_INLINE void copy_rows(const T* from, Index in, Index K, T* to, T* sums) {
+  constexpr Index L = lanes<T>;
+  Vector<T> sum[count] = {};
+  for (Index k = 0; k < K; ++k, from += in)
+#pragma GCC unroll 8
+    for (int i = 0; i < count; ++i) {
+      const Vector<T> v = load(from + i * L);
+      store(to + (i * K + k) * L, v);
+      sum[i] += v;
+    }
+  if (sums)
+    for (int i = 0; i < count; ++i) store(sums + i * L, load(sums + i * L) + sum[i]);
+}
+
 // Full panels from rows that are contiguous along N: some at a time, so that a row is read in long pieces. `sums`, where
 // given, grows by the sum of each column.
 template <class T>
@@ -194,25 +217,11 @@ void pack_rows(const T* w, Index in, Index K, Index count, T* panels, T* sums) {
     const int some = count - p < most ? static_cast<int>(count - p) : most;
     T* const to = panels + p * K * L;
     const T* from = w + p * L;
-    Vector<T> sum[most] = {};
-    if (some == most) {
-      for (Index k = 0; k < K; ++k, from += in)
-#pragma GCC unroll 8
-        for (int i = 0; i < most; ++i) {
-          const Vector<T> v = load(from + i * L);
-          store(to + (i * K + k) * L, v);
-          sum[i] += v;
-        }
-    } else {
-      for (int i = 0; i < some; ++i)
-        for (Index k = 0; k < K; ++k) {
-          const Vector<T> v = load(from + k * in + i * L);
-          store(to + (i * K + k) * L, v);
-          sum[i] += v;
-        }
-    }
-    if (sums)
-      for (int i = 0; i < some; ++i) store(sums + (p + i) * L, load(sums + (p + i) * L) + sum[i]);
+    T* const total = sums ? sums + p * L : nullptr;
+    if (some == most)
+      copy_rows<most>(from, in, K, to, total);
+    else
+      for (int i = 0; i < some; ++i) copy_rows<1>(from + i * L, in, K, to + i * K * L, total ? total + i * L : nullptr);
   }
 }
 
@@ -231,6 +240,8 @@ void pack(const T* w, Index in, Index out, Index K, Index N, Index first, Index 
     const Index columns = least(L, N - p * L);
     if (in == 1) {
       pack_columns(from, out, K, columns, panel);
+    } else if (out == 1) {
+      for (Index k = 0; k < K; ++k) store(panel + k * L, load_part(from + k * in, columns));
     } else {
       for (Index k = 0; k < K; ++k)
         for (Index i = 0; i < L; ++i) panel[k * L + i] = i < columns ? from[k * in + i * out] : T(0);

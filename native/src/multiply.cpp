@@ -15,8 +15,9 @@
 namespace ostinato {
 namespace {
 
-constexpr Index depth = 256;
+constexpr Index depth = 512, least_terms = 128;
 constexpr Index block_bytes = 512 * 1024;  // of b, to stay in the second cache
+constexpr Index rows_bytes = 32 * 1024;    // of a's rows that go through it together, to stay in the first
 
 thread_local Workspace panel_space, sum_space;
 
@@ -68,7 +69,7 @@ class Product {
     double best = 1e300;
     for (Index rows = 1; rows <= p_.threads; ++rows)
       for (Index columns = 1; rows * columns <= p_.threads; ++columns) {
-        const Index terms = std::max<Index>(1, std::min(p_.threads / (rows * columns), p_.k / depth));
+        const Index terms = std::max<Index>(1, std::min(p_.threads / (rows * columns), p_.k / least_terms));
         const double m = over(p_.m, rows), n = over(over(p_.n, lanes_), columns) * lanes_, k = over(p_.k, terms);
         double time = m * n * k + packing * n * k + (packs_a() ? packing : 1) * m * k;
         if (terms > 1) time += adding * p_.m * p_.n * terms / p_.threads;
@@ -116,7 +117,8 @@ class Product {
   Index target_m(Index share) const { return share ? p_.n : p_.c_m; }
 
   void block(Range rows, Range columns, Range terms, Index share, bool first, const T* panels, const T* left) const {
-    const Index step = packs_a() ? lanes_ : 16;
+    const Index together = rows_bytes / (16 * terms.size() * static_cast<Index>(sizeof(T)) + 1) * 16;
+    const Index step = packs_a() ? lanes_ : std::max<Index>(16, together);
     for (Index i = rows.begin; i < rows.end; i += step) {
       T* const c = target(share, i, columns.begin);
       const T* init = c;
