@@ -35,8 +35,8 @@ OSTINATO_INLINE Vector<T> compute(Vector<T> a, [[maybe_unused]] Vector<T> b, [[m
   else if constexpr (op == op_sub) return a - b;
   else if constexpr (op == op_mul) return a * b;
   else if constexpr (op == op_div) return a / b;
-  else if constexpr (op == op_maximum) return select<T>(is_nan<T>(b), b, high<T>(b, a));
-  else if constexpr (op == op_minimum) return select<T>(is_nan<T>(b), b, low<T>(b, a));
+  else if constexpr (op == op_maximum) return select<T>(is_nan<T>(a), a, high<T>(a, b));
+  else if constexpr (op == op_minimum) return select<T>(is_nan<T>(a), a, low<T>(a, b));
   else if constexpr (op == op_pow) return pow<T>(a, b);
   else if constexpr (op == op_gt) return flag<T>(less<T>(b, a));
   else if constexpr (op == op_ge) return flag<T>(at_most<T>(b, a));
@@ -97,7 +97,16 @@ void apply(Index rows, Index cols, T* y, Index ys, const T* a, Index as, const T
       store(y + i + 2 * L, y2);
       store(y + i + 3 * L, y3);
     }
-    for (; i + L <= cols; i += L) store(y + i, at(i));
+    if (i + 2 * L <= cols) {
+      const Vector<T> y0 = at(i), y1 = at(i + L);
+      store(y + i, y0);
+      store(y + i + L, y1);
+      i += 2 * L;
+    }
+    if (i + L <= cols) {
+      store(y + i, at(i));
+      i += L;
+    }
     if (const Index n = cols - i; n > 0) {
       if constexpr (all_splat) store_part(y + i, same, n);
       else store_part(y + i, compute<T, op>(ra.part(i, n), rb.part(i, n), rc.part(i, n)), n);

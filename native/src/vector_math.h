@@ -61,8 +61,30 @@ OSTINATO_INLINE Parts<T> exp_parts(Vector<T> x) {
   return {t, fma<T>(q, r * r, r)};
 }
 
+#if OSTINATO_VECTOR_BYTES == 64
+// exp(x) = 2^n 2^(j/16) (1 + p) for |r| <= log(2)/32: sixteen powers fill a register. The scaling rounds n down, so
+// n + j/16 will do, and underflows gradually. Unless `bounded`, x may be too large for r to mean anything.
+template <bool bounded>
+OSTINATO_INLINE Vector<float> exp_by_table(Vector<float> x) {
+  constexpr float sixteenths = rounder<float> / 16;
+  const Vector<float> powers = {1.0f,         1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f,
+                                1.29683955f,  1.35425555f, 1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f,
+                                1.68179283f,  1.75625216f, 1.83400809f, 1.91520656f};
+  using E = Exponential<float>;
+  const Vector<float> t = fma<float>(x, splat(E::log2e), splat(sixteenths)), n = t - sixteenths;
+  Vector<float> r = fma<float>(n, splat(-E::ln2_low), fma<float>(n, splat(-E::ln2_high), x));
+  if constexpr (!bounded) r = _mm512_maskz_range_ps(every<float>, r, splat(0.5f), 2);  // the smaller, or 0.5 for NaN
+  const Vector<float> p = fma<float>(r * r, polynomial<float>(r, 0.500016212f, 0.166670397f), r);
+  const Vector<float> power = _mm512_maskz_permutexvar_ps(every<float>, (__m512i)t, powers);
+  return _mm512_maskz_scalef_ps(every<float>, fma<float>(power, p, power), n);
+}
+#endif
+
 template <class T>
 OSTINATO_INLINE Vector<T> exp(Vector<T> x) {
+#if OSTINATO_VECTOR_BYTES == 64
+  if constexpr (single<T>) return exp_by_table<false>(x);
+#endif
   using E = Exponential<T>;
   const Parts<T> e = exp_parts<T>(low<T>(splat(E::most), high<T>(splat(E::least), x)));
   // In two steps: 2^n itself may be out of range where the result is not.
@@ -74,9 +96,23 @@ OSTINATO_INLINE Vector<T> exp(Vector<T> x) {
 // exp(x) for x <= 0.
 template <class T>
 OSTINATO_INLINE Vector<T> exp_below(Vector<T> x) {
+#if OSTINATO_VECTOR_BYTES == 64
+  if constexpr (single<T>) return exp_by_table<false>(x);
+#endif
   using E = Exponential<T>;
   const Parts<T> e = exp_parts<T>(high<T>(splat(E::least), x));
   return (e.p + T(1)) * times_power(E::big, e.t) * E::small;
+}
+
+// 1 + exp(x), for x and exp(x) well within range.
+template <class T>
+OSTINATO_INLINE Vector<T> one_and_exp(Vector<T> x) {
+#if OSTINATO_VECTOR_BYTES == 64
+  if constexpr (single<T>) return exp_by_table<true>(x) + 1.0f;
+#endif
+  const Parts<T> e = exp_parts<T>(x);
+  const Vector<T> power = times_power(T(1), e.t);
+  return fma<T>(power, e.p, power + T(1));
 }
 
 // exp(x) - 1 for x <= 0.
@@ -108,10 +144,10 @@ OSTINATO_INLINE Vector<T> tanh(Vector<T> x) {
   const Vector<T> size = abs<T>(x);
   if constexpr (single<T>) {
     const Vector<T> z = x * x;
-    const Vector<T> inner =
-        fma<T>(size * z, polynomial<T>(z, -0.333332807f, 0.133314416f, -0.0537397154f, 0.020639088f, -0.00570498733f), size);
-    const Parts<T> e = exp_parts<T>(low<T>(splat(20.0f), size + size));
-    const Vector<T> outer = 1.0f - 2.0f / fma<T>(times_power(1.0f, e.t), e.p, times_power(1.0f, e.t) + 1.0f);
+    const Vector<T> series =
+        polynomial<T>(z, -0.333332807f, 0.133314416f, -0.0537397154f, 0.020639088f, -0.00570498733f);
+    const Vector<T> inner = fma<T>(size * z, series, size);
+    const Vector<T> outer = 1.0f - 2.0f / one_and_exp<T>(low<T>(splat(20.0f), size + size));
     return with_sign<T>(select<T>(less<T>(size, splat(0.625f)), inner, outer), x);
   } else {
     const Vector<T> e = expm1_below<T>(T(-2) * size);
@@ -182,16 +218,25 @@ OSTINATO_INLINE Vector<T> log1p(Vector<T> x) {
   }
 }
 
-// A function of double, applied to float: no care for rounding is needed.
+// Functions of float by way of double, where rounding needs no care: a vector is two.
+
 typedef float HalfVector __attribute__((vector_size(OSTINATO_VECTOR_BYTES / 2)));
 
 OSTINATO_INLINE Vector<double> widened(Vector<float> v, int half) {
   HalfVector h;
   std::memcpy(&h, reinterpret_cast<const char*>(&v) + half * sizeof h, sizeof h);
+#if OSTINATO_VECTOR_BYTES == 64  // of GCC 12's own making, each would be two
+  return _mm512_maskz_cvtps_pd(every<double>, h);
+#else
   return __builtin_convertvector(h, Vector<double>);
+#endif
 }
 OSTINATO_INLINE Vector<float> narrowed(Vector<double> a, Vector<double> b) {
+#if OSTINATO_VECTOR_BYTES == 64
+  const HalfVector halves[2] = {_mm512_maskz_cvtpd_ps(every<double>, a), _mm512_maskz_cvtpd_ps(every<double>, b)};
+#else
   const HalfVector halves[2] = {__builtin_convertvector(a, HalfVector), __builtin_convertvector(b, HalfVector)};
+#endif
   Vector<float> v;
   std::memcpy(&v, halves, sizeof v);
   return v;
@@ -247,6 +292,20 @@ OSTINATO_INLINE Vector<T> erf(Vector<T> x) {
   }
 }
 
+// a^b for positive a.
+OSTINATO_INLINE Vector<double> power(Vector<double> a, Vector<double> b) {
+  constexpr double log2e = Exponential<double>::log2e, ln2 = 0.69314718055994531;
+  const Split<double> s = split<double>(a, 0.70710678118654752);
+  const Vector<double> q = s.f / (s.f + 2.0);
+  const Vector<double> series = q * polynomial<double>(q * q, 2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11);
+  const Vector<double> x = b * fma<double>(s.k, splat(ln2), series);
+  const Vector<double> in = low<double>(splat(200.0), high<double>(splat(-200.0), x));
+  const Vector<double> t = fma<double>(in, splat(log2e), splat(rounder<double>));
+  const Vector<double> r = fma<double>(t - rounder<double>, splat(-ln2), in);
+  return times_power(1.0, t) * polynomial<double>(r, 1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720,
+                                                  1.0 / 5040, 1.0 / 40320);
+}
+
 template <class T>
 OSTINATO_INLINE Vector<T> pow(Vector<T> a, Vector<T> b) {
   const auto library = [](T x, T y) { return single<T> ? __builtin_powf(x, y) : __builtin_pow(x, y); };
@@ -254,8 +313,7 @@ OSTINATO_INLINE Vector<T> pow(Vector<T> a, Vector<T> b) {
     const Vector<T> size = abs<T>(a), zero{}, infinity = splat(__builtin_inff());
     // Zeros, infinities and NaN are the library's.
     const Mask<T> well = less<T>(zero, size) & less<T>(size, infinity) & less<T>(abs<T>(b), infinity);
-    const Vector<T> y = narrowed(exp<double>(log<double>(widened(size, 0)) * widened(b, 0)),
-                                 exp<double>(log<double>(widened(size, 1)) * widened(b, 1)));
+    const Vector<T> y = narrowed(power(widened(size, 0), widened(b, 0)), power(widened(size, 1), widened(b, 1)));
     const Vector<T> half = b * 0.5f;  // a negative base: odd, even or no power
     const Vector<T> odd = select<T>(differ<T>(rounded<T, to_even>(half), half), -y, y);
     const Vector<T> power = select<T>(equal<T>(rounded<T, to_even>(b), b), odd, splat(__builtin_nanf("")));

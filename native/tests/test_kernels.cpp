@@ -139,7 +139,8 @@ Exact exact(int op, Real a, Real b, Real c, Real least) {
 template <class T>
 double limit(int op) {
   switch (op) {
-    case op_exp: case op_expm1: case op_log: case op_log1p: case op_tanh: case op_sigmoid: return 2.5;
+    case op_exp: case op_expm1: case op_log: case op_log1p: case op_tanh: return 2.5;
+    case op_sigmoid: return 3;
     case op_erf: return sizeof(T) == 4 ? 3 : 2;
     case op_sin: case op_cos: case op_pow: case op_rsqrt: return 1.6;
     case op_muladd: case op_submul: case op_dtanh: return 2.5;
@@ -177,12 +178,12 @@ template <class T>
 std::vector<T> specials() {
   using L = std::numeric_limits<T>;
   const T tiny = L::denorm_min(), least = L::min(), most = L::max(), infinity = L::infinity();
-  std::vector<T> v = {T(0), tiny, 3 * tiny, least, least / 2, L::epsilon(), T(1e-6), T(0.25), T(0.3), T(0.5), T(0.9), T(1),
-                      T(1) - L::epsilon(), T(1) + L::epsilon(), T(1.5), T(2), T(2.5), T(3), T(3.5), T(5.9), T(8), T(9.01),
-                      T(9.03), T(17.5), T(20), T(36.7), T(40), T(87.3), T(88.5), T(88.7), T(88.8), T(90), T(100), T(103.5),
-                      T(104), T(150), T(708), T(709.7), T(710), T(744), T(746), T(1e4), T(1e5), T(1e6), T(1.1e6),
-                      T(8388607.5), T(8388609), T(1e9), T(4503599627370497.), T(1e20), T(1e30), most / 4, most / 2, most,
-                      infinity};
+  std::vector<T> v = {T(0), tiny, 3 * tiny, least, least / 2, L::epsilon(), T(1) - L::epsilon(), T(1) + L::epsilon(),
+                      most / 4, most / 2, most, infinity};
+  for (double value : {1e-6, 0.25, 0.3, 0.5, 0.624, 0.626, 0.9, 1., 1.5, 2., 2.5, 3., 3.5, 5.9, 8., 9.01, 9.03, 17.5,
+                       20., 36.7, 40., 87.3, 88.5, 88.7, 88.8, 90., 100., 103.5, 104., 150., 708., 709.7, 710., 744., 746.,
+                       1e4, 1e5, 1e6, 1.1e6, 8388607.5, 8388609., 1e9, 4503599627370497., 1e20, 1e30})
+    v.push_back(static_cast<T>(value));
   const std::size_t n = v.size();
   for (std::size_t i = 0; i < n; ++i) v.push_back(-v[i]);
   v.push_back(L::quiet_NaN());
@@ -235,7 +236,10 @@ void values(const Kernels<T>& k, const char* isa, bool report) {
 template <class T>
 void exactly(const Kernels<T>& k, const char* isa) {
   const T minus = T(-0.0), nan = std::numeric_limits<T>::quiet_NaN(), infinity = std::numeric_limits<T>::infinity();
-  const struct { int op; T a, b, c, y; } cases[] = {
+  const struct {
+    int op;
+    T a, b, c, y;
+  } cases[] = {
       {op_tanh, T(-0.0), 0, 0, minus},  {op_expm1, minus, 0, 0, minus},      {op_log1p, minus, 0, 0, minus},
       {op_sin, minus, 0, 0, minus},     {op_erf, minus, 0, 0, minus},        {op_relu, minus, 0, 0, minus},
       {op_relu, nan, 0, 0, nan},        {op_sign, nan, 0, 0, 0},             {op_floor, minus, 0, 0, minus},
@@ -248,8 +252,8 @@ void exactly(const Kernels<T>& k, const char* isa) {
       {op_pow, -2, 3, 0, -8},           {op_pow, minus, -1, 0, -infinity},   {op_eq, nan, nan, 0, 0},
       {op_ne, nan, nan, 0, 1},          {op_not, nan, 0, 0, 0},              {op_truth, nan, 0, 0, 1},
       {op_and, nan, 1, 0, 1},           {op_where, nan, 2, 3, 2},            {op_where, minus, 2, 3, 3},
-      {op_where, 1, minus, nan, minus}, {op_where, 0, infinity, nan, nan},   {op_maximum, minus, 0, 0, minus},
-      {op_maximum, 0, minus, 0, 0},     {op_maximum, nan, 1, 0, nan},        {op_minimum, 1, nan, 0, nan}};
+      {op_where, 1, minus, nan, minus}, {op_where, 0, infinity, nan, nan},   {op_maximum, minus, 0, 0, 0},
+      {op_maximum, 0, minus, 0, minus},     {op_maximum, nan, 1, 0, nan},        {op_minimum, 1, nan, 0, nan}};
   for (const auto& t : cases) {
     T y;
     k.apply[t.op][0](1, 1, &y, 0, &t.a, 0, &t.b, 0, &t.c, 0);
@@ -273,7 +277,8 @@ struct Tile {
       : rows(rows), cols(cols), stride(stride), data((rows - 1) * stride + cols) {
     for (Index i = 0; i < size(); ++i) data.at[i] = std::numeric_limits<T>::quiet_NaN();
     for (Index r = 0; r < rows; ++r)
-      for (Index j = 0; j < cols; ++j) data.at[r * stride + j] = random() % 4 ? random_value<T>(random) : T(random() % 3);
+      for (Index j = 0; j < cols; ++j)
+        data.at[r * stride + j] = random() % 4 ? random_value<T>(random) : T(random() % 3);
   }
   Index size() const { return (rows - 1) * stride + cols; }
   T& operator()(Index r, Index j) { return data.at[r * stride + j]; }
@@ -285,7 +290,10 @@ void shape(const Kernels<T>& k, const char* isa, int op, int mask, Index rows, I
            std::mt19937_64& random) {
   const auto apply = k.apply[op][mask];
   const Index gap = random() % 3;
-  const auto stride = [&](int bit) -> Index { return mask & bit ? (random() % 2 ? 0 : 1 + gap) : random() % 4 ? cols + gap : 0; };
+  const auto stride = [&](int bit) -> Index {
+    if (mask & bit) return random() % 2 ? 0 : 1 + gap;
+    return random() % 4 ? cols + gap : 0;
+  };
   Tile<T> y(rows, cols, cols + gap, random);
   const Index strides[3] = {in_place == 0 ? cols + gap : stride(1), in_place == 1 ? cols + gap : stride(2),
                             in_place == 2 ? cols + gap : stride(4)};
@@ -302,9 +310,9 @@ void shape(const Kernels<T>& k, const char* isa, int op, int mask, Index rows, I
         arity[op] > 2 ? c.data.at : nullptr, c.stride);
   for (Index r = 0; r < rows; ++r) {
     for (Index j = 0; j < cols; ++j)
-      CHECK(same(to[r * (cols + gap) + j], want[r * cols + j]), "%s %s mask %d, %d x %d at %d, %d in place %d: %g, not %g", isa,
-            ost_opcode(op), mask, int(rows), int(cols), int(r), int(j), in_place, double(to[r * (cols + gap) + j]),
-            double(want[r * cols + j]));
+      CHECK(same(to[r * (cols + gap) + j], want[r * cols + j]),
+            "%s %s mask %d, %d x %d at %d, %d in place %d: %g, not %g", isa, ost_opcode(op), mask, int(rows), int(cols),
+            int(r), int(j), in_place, double(to[r * (cols + gap) + j]), double(want[r * cols + j]));
     for (Index j = cols; j < cols + gap && r + 1 < rows; ++j)
       CHECK(std::isnan(to[r * (cols + gap) + j]), "%s %s mask %d wrote past a row", isa, ost_opcode(op), mask);
   }
@@ -346,7 +354,8 @@ void moves(const Kernels<T>& k, const char* isa) {
       for (Index r = 0; r < rows; ++r)
         for (Index j = 0; j < cols; ++j) CHECK(tile(r, j) == T(bytes.at[r * stride + j * col]), "%s widen", isa);
       if (col == 0) continue;
-      Tile<T> target(rows, wide, stride, random), before(rows, wide, stride, random), from(rows, cols, cols + gap, random);
+      Tile<T> target(rows, wide, stride, random), before(rows, wide, stride, random);
+      Tile<T> from(rows, cols, cols + gap, random);
       std::memcpy(before.data.at, target.data.at, target.size() * sizeof(T));
       k.scatter(rows, cols, target.data.at, stride, col, from.data.at, from.stride);
       std::memset(bytes.at, 7, target.size());
@@ -374,11 +383,16 @@ void reductions(const Kernels<T>& k, const char* isa) {
       k.max(rows, cols, most.data.at, 2, a.data.at, a.stride);
       for (Index r = 0; r < rows; ++r) {
         Real sum = 0, largest = -HUGE_VALL, size = 0;
-        for (Index j = 0; j < cols; ++j) sum += a(r, j), size += std::abs(a(r, j)), largest = std::max<Real>(largest, a(r, j));
+        for (Index j = 0; j < cols; ++j) {
+          sum += a(r, j);
+          size += std::abs(a(r, j));
+          largest = std::max<Real>(largest, a(r, j));
+        }
         const bool bad = nan && r == 1;
         CHECK(bad ? std::isnan(sums(r, 0)) : std::abs(sums(r, 0) - sum) <= 4 * size * std::numeric_limits<T>::epsilon(),
               "%s sum of %d: %g", isa, int(cols), double(sums(r, 0)));
-        CHECK(bad ? std::isnan(most(r, 0)) : most(r, 0) == largest, "%s max of %d: %g", isa, int(cols), double(most(r, 0)));
+        CHECK(bad ? std::isnan(most(r, 0)) : most(r, 0) == largest, "%s max of %d: %g", isa, int(cols),
+              double(most(r, 0)));
       }
     }
 }
