@@ -176,7 +176,7 @@ template <class T>
 int multiply_as(ost_product p) {
   const Kernels<T>* table = kernels<T>();
   if (!table) return fail(OST_UNSUPPORTED, "the instruction set asked for does not run here");
-  constexpr double worth_waking = 2e5;
+  constexpr double worth_waking = 5e5;
   if (!p.parallel || static_cast<double>(p.m) * p.n * p.k < worth_waking) p.threads = 1;
   if (p.k == 0) p.a = p.b = p.c ? p.c : p.sums;  // not read
   if (p.m == 0) p.a = p.b;
