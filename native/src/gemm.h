@@ -1,7 +1,7 @@
 // Matrix products of small blocks: weights laid out as panels, and register tiles that run over them.
 //
-// A tile holds R rows by V vectors of the result in registers for the whole of a block of K. Every element of the result
-// is summed in the same order whatever tile it falls into: a row's result does not depend on the rows beside it.
+// A tile holds R rows by V vectors of the result in registers for the whole of a block of K. Every element of the
+// result is summed in the same order whatever tile it falls into: a row's result does not depend on the rows beside it.
 #pragma once
 
 #include <utility>
@@ -26,60 +26,59 @@ constexpr int widest = 8;
 // A block of K: longer sums are added up block by block, which rounds less. Part of a result's definition.
 constexpr Index block = 512;
 
-// Where the right side of a product is: row k of vector v at `at + k*k_step + v*v_step`.
-template <class T>
-struct Right {
-  const T* at;
-  Index k_step, v_step;
-};
-
 template <class T>
 struct Left {
   const T* at;
   Index m_step, k_step;
 };
 
+// Panels, from the first wanted column and the first term of a block on.
+template <class T>
+struct Right {
+  const T* at;
+  Index size;  // of a panel
+};
+
 template <class T>
 using Tile = void (*)(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols);
 
-enum Reach : int { near, far, apart };  // a's k_step is 1; so, and b is read from afar; it is any
-constexpr int far_rows = 4;             // of more rows, the arithmetic takes longer than reading b
-constexpr Index far_bytes = 1 << 20;    // b's size that the nearer caches do not hold
+enum Reach : int { dense, distant, strided };  // a's k_step is 1; so, and b is read from afar; it is any
+constexpr int distant_rows = 4;                // of more rows, the arithmetic takes longer than reading b
+constexpr Index distant_bytes = 1 << 20;       // b's size that the nearer caches do not hold
 
 // c[R, cols] = init + a[R, K] @ b, cols within V vectors.
 template <class T, int R, int V, Reach reach>
 void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols) {
   constexpr Index L = lanes<T>;
   Vector<T> sum[R][V] = {};
-  const T* at = a.at;
+  const T* left = a.at;
   const T* right = b.at;
-  for (Index k = 0; k < K; ++k) {
+  for (Index k = 0; k < K; ++k, right += L) {
     Vector<T> w[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
-      if constexpr (reach == far) __builtin_prefetch(right + v * b.v_step + 8 * L);
-      w[v] = load(right + v * b.v_step);
+      if constexpr (reach == distant) __builtin_prefetch(right + v * b.size + 8 * L);
+      w[v] = load(right + v * b.size);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const T value = at[r * a.m_step];
+      const T value = left[r * a.m_step];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sum[r][v] += w[v] * value;
     }
-    at += reach == apart ? a.k_step : 1;
-    right += b.k_step;
+    left += reach == strided ? a.k_step : 1;
   }
   const Index tail = cols - (V - 1) * L;  // of the last vector
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     T* y = c + r * c_m;
-    const T* x = init + r * init_m;
+    const T* x = init ? init + r * init_m : nullptr;
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       if (v < V - 1 || tail >= L) {
-        store(y + v * L, init ? load(x + v * L) + sum[r][v] : sum[r][v]);
+        store(y + v * L, x ? load(x + v * L) + sum[r][v] : sum[r][v]);
       } else {
-        store_part(y + v * L, init ? load_part(x + v * L, tail) + sum[r][v] : sum[r][v], tail);
+        store_part(y + v * L, x ? load_part(x + v * L, tail) + sum[r][v] : sum[r][v], tail);
       }
     }
   }
@@ -91,7 +90,7 @@ struct Tiles {
 };
 template <class T, Reach reach, int R, int... V>
 constexpr void set_tiles(Tile<T>* row, std::integer_sequence<int, V...>) {
-  ((row[V + 1] = tile<T, R, V + 1, R <= far_rows || reach == apart ? reach : near>), ...);
+  ((row[V + 1] = tile<T, R, V + 1, R <= distant_rows || reach == strided ? reach : dense>), ...);
 }
 template <class T, Reach reach, int... R>
 constexpr Tiles<T> all_tiles(std::integer_sequence<int, R...>) {
@@ -104,30 +103,31 @@ constexpr Tiles<T> tiles = all_tiles<T, reach>(std::make_integer_sequence<int, t
 
 OSTINATO_INLINE Index least(Index a, Index b) { return a < b ? a : b; }
 
-// The size of the piece that begins when `rest` is to be cut into as few and as even pieces of at most `most` as can be.
+// How much to take first of `rest`, to be cut into as few and as even pieces of at most `most` as can be.
 OSTINATO_INLINE Index piece(Index rest, Index most) {
   const Index pieces = (rest + most - 1) / most;
   return (rest + pieces - 1) / pieces;
 }
 
-// c[rows, cols] = init + a[rows, K] @ b.
+// As Kernels<T>::gemm.
 template <class T>
-void product(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* b, Index b_k, Index b_v,
-             const T* init, Index init_m, T* c, Index c_m) {
+void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init,
+          Index init_m, T* c, Index c_m) {
   constexpr Index L = lanes<T>;
-  const bool large = K * cols * static_cast<Index>(sizeof(T)) > far_bytes;
-  const Tiles<T>& table = a_k != 1 ? tiles<T, apart> : large ? tiles<T, far> : tiles<T, near>;
+  const bool large = K * cols * static_cast<Index>(sizeof(T)) > distant_bytes;
+  const Tiles<T>& table = a_k != 1 ? tiles<T, strided> : large ? tiles<T, distant> : tiles<T, dense>;
+  const Index tallest = piece(rows, tile_rows);
   Index k = 0;
   do {
     const Index depth = least(block, K - k);
-    const Index tallest = piece(rows, tile_rows);
     for (Index v = 0, vectors = (cols + L - 1) / L; v < vectors;) {
       const Index wide = piece(vectors - v, tile_vectors[tallest]);
       const Index columns = least(wide * L, cols - v * L);
+      const Right<T> b{panels + (v * K + k) * L, K * L};
       for (Index r = 0; r < rows;) {
         const Index tall = piece(rows - r, tile_rows);
-        table.of[tall][wide](depth, {a + r * a_m + k * a_k, a_m, a_k}, {b + k * b_k + v * b_v, b_k, b_v},
-                          init ? init + r * init_m + v * L : nullptr, init_m, c + r * c_m + v * L, c_m, columns);
+        table.of[tall][wide](depth, {a + r * a_m + k * a_k, a_m, a_k}, b, init ? init + r * init_m + v * L : nullptr,
+                             init_m, c + r * c_m + v * L, c_m, columns);
         r += tall;
       }
       v += wide;
@@ -136,13 +136,6 @@ void product(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, 
     init = c;
     init_m = c_m;
   } while (k < K);
-}
-
-// As Kernels<T>::gemm.
-template <class T>
-void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init,
-          Index init_m, T* c, Index c_m) {
-  product(rows, cols, K, a, a_m, a_k, panels, lanes<T>, K * lanes<T>, init, init_m, c, c_m);
 }
 
 // Vectors of constant indices, in the compilers' two dialects.
@@ -207,8 +200,8 @@ OSTINATO_INLINE void copy_rows(const T* from, Index in, Index K, T* to, T* sums)
     for (int i = 0; i < count; ++i) store(sums + i * L, load(sums + i * L) + sum[i]);
 }
 
-// Full panels from rows that are contiguous along N: some at a time, so that a row is read in long pieces. `sums`, where
-// given, grows by the sum of each column.
+// Full panels from rows that are contiguous along N: some at a time, so that a row is read in long pieces. `sums`,
+// where given, grows by the sum of each column.
 template <class T>
 void pack_rows(const T* w, Index in, Index K, Index count, T* panels, T* sums) {
   constexpr Index L = lanes<T>;

@@ -1,8 +1,9 @@
 // Large products: the input's for all steps at once, and the gradients of weights and inputs.
 //
-// The product is cut into equal tasks along rows, columns and terms, one for each thread; a task goes through its part in
-// blocks of `depth` terms and `width` columns, whose part of b is packed as panels. Where terms are cut, each task has a
-// sum of its own, added up afterwards in order: the result depends on the number of threads asked for, and on nothing else.
+// The product is cut into equal tasks along rows, columns and terms, one for each thread; a task goes through its part
+// in blocks of `depth` terms and `width_` columns, whose part of b is packed as panels. Where terms are cut, each task
+// has a sum of its own, added up afterwards in order: the result depends on the number of threads asked for, and on
+// nothing else.
 #include "multiply.h"
 
 #include <algorithm>
