@@ -267,9 +267,9 @@ class Words:
         for k, i in enumerate(self.loop.emit.values()):
             node = self.loop.nodes[i]
             value = torch.from_numpy(outs[numbers[k]]).reshape(*run.lead, *node.shape)
-            emits.append(value.bool() if node.dtype == "bool" else value)
+            emits.append(value.bool() if node.dtype == "bool" else value.clone())
         shapes = [v.shape for v in initial]
-        return emits, [torch.from_numpy(f).reshape(shape) for f, shape in zip(finals, shapes, strict=True)]
+        return emits, [torch.from_numpy(f).reshape(shape).clone() for f, shape in zip(finals, shapes, strict=True)]
 
 
 def _array(value: Tensor, kind: int, size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import weakref
 from array import array
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,11 +26,11 @@ _lowered: weakref.WeakKeyDictionary[Program, Lowered | str] = weakref.WeakKeyDic
 
 
 def refusal(loop: Program, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why the CPU engine cannot run a loop, or None where it can."""
+    """Why the CPU engine cannot run a loop (the operation, and its line), or None where it can."""
     if device.type != "cpu":
-        return f"runs on {device.type}"
+        return f"it is on the device {device}"
     if dtype not in BYTES:
-        return f"runs on {str(dtype).removeprefix('torch.')}"
+        return f"it is of {str(dtype).removeprefix('torch.')}, not of float32 or float64"
     if (reason := unavailable()) is not None:
         return reason
     found = _lowered.get(loop)
@@ -37,7 +38,7 @@ def refusal(loop: Program, dtype: torch.dtype, device: torch.device) -> str | No
         try:
             found = lower(loop)
         except CannotRun as error:
-            found = f"the CPU engine cannot run {error}"
+            found = str(error)
         _lowered[loop] = found
     return found if isinstance(found, str) else None
 
@@ -50,13 +51,15 @@ class CPU:
         Unavailable: without the native library.
     """
 
-    name = "cpu"
+    name: ClassVar[str] = "cpu"
+    fuses: ClassVar[bool] = True
+    refusal = staticmethod(refusal)
 
     def __init__(self, loop: Program) -> None:
         self.library, self.loop = library(), loop
         found = _lowered.get(loop)
         if isinstance(found, str):
-            raise CannotRun(found.removeprefix("the CPU engine cannot run "))
+            raise CannotRun(found)
         if found is None:
             found = _lowered[loop] = lower(loop)
         self._plain = found

@@ -35,14 +35,14 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         if struct.calcsize("P") != 8:
-            raise Unavailable("the CPU engine needs a 64-bit Python")
+            raise Unavailable("it needs a 64-bit Python")
         if not path.exists():
-            raise Unavailable("the CPU engine is not built: no compiler was found when Ostinato was installed")
+            raise Unavailable("it is not built: no C++ compiler was found when Ostinato was installed")
         try:
             self._native = ctypes.CDLL(str(path))
             self._declare()
         except (OSError, AttributeError) as error:
-            raise Unavailable(f"the CPU engine does not load: {error}") from None
+            raise Unavailable(f"it does not load: {error}") from None
         self.path = path
         self.isa = self._native.ost_isa().decode()
         self.isas = self._native.ost_isas().decode().split()
@@ -50,7 +50,7 @@ class Library:
             wanted = os.environ.get("OSTINATO_ISA")
             raise Unavailable(f"OSTINATO_ISA={wanted} does not run here; there are: {', '.join(self.isas)}")
         if self._opcodes() != OPCODES:
-            raise Unavailable("the CPU engine is of another version than the rest of Ostinato: build it again")
+            raise Unavailable("it is of another version than the rest of Ostinato: build it again")
         self.parallel = _parallel()
         """The address of the function that runs a task on PyTorch's own threads; 0 where there is none."""
         if hasattr(os, "register_at_fork"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 from ostinato.engines.cpu.layout import View, is_dense, reshaped, whole
@@ -27,8 +28,14 @@ from ostinato.engines.cpu.values import (
 )
 from ostinato.program.ir import Program, Shape
 
-Wish = tuple[Place, Shape]
-"""A place that a value must reach, with strides over a shape."""
+
+@dataclass(eq=False)
+class Wish:
+    """A place that a value must reach, with strides over a shape; and the value that fills it."""
+
+    place: Place
+    shape: Shape
+    by: int = -1
 
 
 class Places:
@@ -41,7 +48,7 @@ class Places:
     def __init__(self, t: Translation, loop: Program, ragged: bool) -> None:
         self.t, self.values, self.loop, self.ragged = t, t.values, loop, ragged
         self.home: dict[int, Place] = {}
-        self.makers: dict[int, list[int]] = {}
+        self.makers: dict[int, list[Wish]] = {}
         """What fills a joined value."""
         self.emits = [self._emit_array(k, i) for k, i in enumerate(loop.emit.values())]
         self._wishes: dict[int, list[Wish]] = {}
@@ -81,19 +88,19 @@ class Places:
             else:
                 self._wish(self.t.node(i), s.shape, Place(array))
 
-    def _wish(self, operand: Operand, shape: Shape, place: Place) -> int:
-        """Let a place hold an operand; returns the value that fills it."""
-        made = self.computed(operand)
+    def _wish(self, operand: Operand, shape: Shape, place: Place) -> Wish:
+        """Let a place hold an operand."""
+        wish, made = Wish(place, shape), self.computed(operand)
         if made is None:
-            return self._copy(operand, shape, place)
-        self._wishes.setdefault(made, []).append((place, shape))
-        return made
+            self._copy(operand, wish)
+        else:
+            self._wishes.setdefault(made, []).append(wish)
+        return wish
 
-    def _copy(self, operand: Operand, shape: Shape, place: Place) -> int:
-        copy = self.t.copied(operand, shape).of
-        self.home[copy] = place
-        self._read(copy)
-        return copy
+    def _copy(self, operand: Operand, wish: Wish) -> None:
+        wish.by = self.t.copied(operand, wish.shape).of
+        self.home[wish.by] = wish.place
+        self._read(wish.by)
 
     def _read(self, i: int) -> None:
         for view in operands(self.values[i]):
@@ -106,7 +113,7 @@ class Places:
             if i in self.home or isinstance(value, Leaf) or not (self._uses[i] or wishes):
                 continue  # a copy; given; not needed
             if i in self._begins and self._uses[i] == 1 and not wishes:
-                wishes = [(self.home[self._begins[i]], self.values[self._begins[i]].shape)]
+                wishes = [Wish(self.home[self._begins[i]], self.values[self._begins[i]].shape)]
                 self._uses[i] = 0
             self._choose(i, wishes)
             if isinstance(value, Join):
@@ -119,15 +126,15 @@ class Places:
     def _choose(self, i: int, wishes: Sequence[Wish]) -> None:
         value = self.values[i]
         fitting = [w for w in wishes if self._fits(i, w, self._uses[i] + len(wishes) - 1)]
-        best = min(fitting, key=lambda w: self._rank(w[0]), default=None)
+        best = min(fitting, key=lambda w: self._rank(w.place), default=None)
         if best is not None:
-            place, shape = best
-            self.home[i] = _over(place, shape, value.shape)
+            best.by = i
+            self.home[i] = _over(best.place, best.shape, value.shape)
         elif isinstance(value, Join | Product | Reduction):
             self.home[i] = self.scratch(i)
         for wish in wishes:
             if wish is not best:
-                self._copy(whole(i, wish[1]), wish[1], wish[0])
+                self._copy(whole(i, wish.shape), wish)
 
     def scratch(self, i: int) -> Place:
         """A place of its own for a value."""
@@ -135,8 +142,7 @@ class Places:
 
     def _fits(self, i: int, wish: Wish, others: int) -> bool:
         """Whether a value can be written there, and read there by all others that want it."""
-        place, shape = wish
-        value = self.values[i]
+        place, shape, value = wish.place, wish.shape, self.values[i]
         if place.array.kind.flags:
             return isinstance(value, Point) and not others
         strides = None if place.strides is None else reshaped(shape, place.strides, value.shape)

@@ -54,7 +54,7 @@ class Schedule:
         if isinstance(value, Leaf):
             return []
         if isinstance(value, Join):
-            return [m for piece in self.places.makers[i] for m in self._makers(piece)]
+            return [m for wish in self.places.makers[i] for m in self._makers(wish.by)]
         return [i]
 
     def _needed(self) -> list[int]:
