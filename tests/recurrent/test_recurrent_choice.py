@@ -1,6 +1,7 @@
 """What ran and why; engines by name; strictness; and how far these reach."""
 
 import asyncio
+import re
 import threading
 
 import catalogue
@@ -9,11 +10,15 @@ import torch
 from close import assert_close
 from loops import Fibre, Stubborn, Tagger
 
-from ostinato import FallbackError, Recurrent, engine, strict
+from ostinato import Cell, FallbackError, Recurrent, engine, strict
 from ostinato.engines.choice import chosen, is_strict, wanted
+from ostinato.engines.cpu import unavailable
 from ostinato.recurrent import Explanation
 
+native = pytest.mark.skipif(unavailable() is not None, reason=f"the CPU engine: {unavailable()}")
 
+
+@native
 def test_explain_a_traced_cell():
     rnn = Recurrent(catalogue.build("lstm", hidden_size=6))
     with pytest.raises(ValueError, match=r"nothing to explain yet: call the module, or give explain\(\) an input"):
@@ -24,14 +29,16 @@ def test_explain_a_traced_cell():
     found = rnn.explain()
     assert isinstance(found, Explanation)
     assert found == before
-    assert (found.cell, found.engine, found.traced, found.products) == ("LSTM", "reference", True, 1)
-    assert found.reason == "the only engine there is"
+    assert (found.cell, found.engine, found.traced, found.products) == ("LSTM", chosen(), True, 1)
+    assert found.reason == "preferred"
+    assert found.isa and found.threads == torch.get_num_threads()
     assert found.bytes_saved is not None and 0 < found.bytes_saved <= 156  # what autograd keeps at this width
     assert found.parts["S"] > 5 and found.parts["X"] >= 1
     assert not found.linear["h"].linear and found.linear["C"] is not None
     text = str(found)
     for words in (
-        "LSTM runs on the reference engine",
+        "LSTM runs on the cpu engine: preferred",
+        f"instructions: {found.isa}; threads: {found.threads}",
         "1 matrix product(s) in the loop",
         "bytes per sequence",
         "state h: not linear in its past: ",
@@ -63,15 +70,17 @@ def test_explain_several_inputs_and_linear_states():
     assert fibre.explain(catalogue.inputs(fibre.cell, 1, 1)).linear["k"].linear is False
 
 
+@native
 def test_an_engine_by_name():
     rnn = Recurrent(catalogue.build("gru"))
     x = catalogue.inputs(rnn.cell, 3, 2)
     with engine("reference"):
         inside = rnn(x)
         assert rnn.explain().reason == "asked for by name"
-    assert rnn.explain().reason == "the only engine there is"
-    assert_close(inside, rnn(x), tolerance=0.0)
-    with pytest.raises(ValueError, match="no engine is called 'nope'; there are: reference"), engine("nope"):
+        assert (rnn.explain().engine, rnn.explain().isa) == ("reference", None)
+    assert rnn.explain().reason == "preferred"
+    assert_close(inside, rnn(x))
+    with pytest.raises(ValueError, match="no engine is called 'nope'; there are: cpu, reference"), engine("nope"):
         pytest.fail("it was accepted")
     assert wanted() is None
 
@@ -86,6 +95,40 @@ def test_strict():
     rnn(x)  # found untraceable before: still refused where it matters, and run where it does not
     with strict(), pytest.raises(FallbackError):
         rnn(x)
+
+
+class Counting(Cell):
+    """h[t] = h[t-1] + x[t], for whole numbers x."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("h", 2)
+
+    def step(self, x, h):
+        return h + x
+
+
+@native
+def test_a_loop_that_the_preferred_engine_refuses():
+    """It runs on the next engine, which says why; asked for by name, or under strict(), that is an error."""
+    rnn, x = Recurrent(Counting()), torch.arange(12).reshape(2, 3, 2)
+    assert_close(rnn(x)[0], x.cumsum(1).float())
+    found = rnn.explain()
+    assert (found.engine, found.traced, found.isa) == ("reference", True, None)
+    why = r"the cpu engine cannot run it: takes whole numbers as an input \(.*: return h \+ x\)"
+    assert re.search(why, found.reason)
+    for context in (strict, lambda: engine("cpu")):
+        with context(), pytest.raises(FallbackError, match="the cpu engine cannot run it: takes whole numbers"):
+            rnn(x)
+    with strict(), engine("reference"):
+        rnn(x)
+
+
+@native
+def test_other_dtypes_and_devices_run_elsewhere():
+    rnn = Recurrent(catalogue.build("gru", torch.bfloat16))
+    assert "it is of bfloat16" in rnn.explain(torch.zeros(1, 2, 3, dtype=torch.bfloat16)).reason
+    assert rnn.explain().engine == "reference"
 
 
 def test_contexts_end_with_what_they_hold():
@@ -105,7 +148,7 @@ def test_contexts_are_of_one_thread_and_one_task():
         thread = threading.Thread(target=lambda: seen.append((is_strict(), wanted(), chosen())))
         thread.start()
         thread.join()
-    assert seen == [(False, None, "reference")]
+    assert seen == [(False, None, "cpu")]
 
     async def inside(started, go):
         with strict():

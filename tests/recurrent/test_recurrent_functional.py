@@ -198,7 +198,7 @@ def test_double_and_triple_backward(cell, reverse):
         for _ in range(2 if cell == "lstm-layernorm" else 3):
             grads = torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True, materialize_grads=True)
             orders.append(grads)
-            value = torch.stack([(g * torch.cos(g)).sum() for g in grads]).sum()
+            value = torch.stack([(1 + g * g).sqrt().sum() for g in grads]).sum()  # well conditioned, however large
         found.append(orders)
     assert_close(found[0], found[1])
 

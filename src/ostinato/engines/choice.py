@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from ostinato.engines.cpu import CPU
 from ostinato.engines.reference import Reference
 from ostinato.program.evaluate import Run
 from ostinato.program.ir import Program
@@ -33,7 +34,7 @@ class Engine(Protocol):
     ) -> tuple[list[Tensor], list[Tensor]]: ...
 
 
-ENGINES: dict[str, type[Engine]] = {"reference": Reference}
+ENGINES: dict[str, type[Engine]] = {"cpu": CPU, "reference": Reference}
 """The engines there are, the preferred one first."""
 
 _wanted: ContextVar[str | None] = ContextVar("engine", default=None)
@@ -98,6 +99,6 @@ def reason_of(engine: type[Engine], refusals: Sequence[str]) -> str:
     """Why an engine runs, after those that refused."""
     if refusals:
         return "; ".join(refusals)
-    if wanted():
+    if wanted() is not None:
         return "asked for by name"
     return "preferred" if len(ENGINES) > 1 else "the only engine there is"

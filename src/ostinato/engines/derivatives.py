@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ostinato.program.evaluate import Run
 from ostinato.program.ir import StateVar
+from ostinato.program.sizes import Sizes
 
 if TYPE_CHECKING:
     from ostinato.engines.plan import LoopPlan, Plan
@@ -92,7 +94,7 @@ def _turned(end: Tensor | None, state: StateVar, longest: int, run: Run) -> Tens
     """The adjoint state before its first step: the final state's cotangent, for the longest delay."""
     if end is not None and state.depth == longest:
         return end.flip(0) if longest > 1 else end
-    return torch.zeros((state.depth, run.lead[1], *state.shape), dtype=run.dtype, device=run.device)
+    return torch.zeros((state.depth, run.batch, *state.shape), dtype=run.dtype, device=run.device)
 
 
 def _first(state: StateVar, final: dict[str, Tensor], run: Run) -> Tensor:
@@ -132,16 +134,50 @@ class Recall:
     def __call__(self, kept: Sequence[Tensor | None], run: Run, reverse: bool) -> dict[str, Tensor]:
         values: dict[str, Tensor | None] = {name: kept[k] for name, k in self.plain}
         for name, sequence, initial, delay in self.reads:
-            values[name] = _read(kept[sequence], kept[initial], delay, run.lead[0], reverse)
+            values[name] = _read(kept[sequence], kept[initial], delay, run, reverse)
         return values  # pyright: ignore[reportReturnType]
 
 
-def _read(sequence: Tensor | None, initial: Tensor | None, delay: int, steps: int, reverse: bool) -> Tensor:
+def _read(sequence: Tensor | None, initial: Tensor | None, delay: int, run: Run, reverse: bool) -> Tensor:
     """What the steps read of a state at a delay, ``[T, B, ...]``: its sequence, shifted."""
     assert sequence is not None and initial is not None
+    if run.sizes is not None:
+        return _read_ragged(sequence, initial, delay, run.sizes, reverse)
+    steps, window = run.lead[0], _window(sequence, initial, delay, reverse)
+    if window is not None:
+        return window
     if reverse:
         return torch.cat([sequence, initial.flip(0)]).narrow(0, delay, steps)
     return torch.cat([initial, sequence]).narrow(0, initial.shape[0] - delay, steps)
+
+
+def _read_ragged(sequence: Tensor, initial: Tensor, delay: int, sizes: Sizes, reverse: bool) -> Tensor:
+    """The same for sequences without padding, ``[N, 1, ...]``."""
+    earlier, rows, places = sizes.earlier(delay, initial.shape[0], reverse)
+    first = initial.flatten(0, 1).index_select(0, places).unsqueeze(1)
+    return sequence.index_select(0, earlier).index_copy(0, rows, first)
+
+
+def _window(sequence: Tensor, initial: Tensor, delay: int, reverse: bool) -> Tensor | None:
+    """The same without a copy, where an engine left the initial values beside the sequence and no derivative of it is
+    wanted."""
+    followed = torch.is_grad_enabled() and (sequence.requires_grad or initial.requires_grad)
+    if followed or not (_is_own(sequence) and _is_own(initial)) or not sequence.is_contiguous():
+        return None
+    depth, at, size = initial.shape[0], sequence.storage_offset(), sequence.stride(0)
+    room = sequence.numel() if reverse else -depth * size
+    end = at + max(0, room) + depth * size
+    if at + room < 0 or end * sequence.element_size() > sequence.untyped_storage().nbytes():
+        return None
+    beside = sequence.as_strided(initial.shape, sequence.stride(), at + room)
+    if not torch.equal(beside, initial.flip(0) if reverse and depth > 1 else initial):
+        return None
+    return sequence.as_strided(sequence.shape, sequence.stride(), at + (delay if reverse else -delay) * size)
+
+
+def _is_own(value: Tensor) -> bool:
+    """Whether a tensor is one in memory, and not a wrapped one."""
+    return type(value) is Tensor and not is_functorch_wrapped_tensor(value)
 
 
 def push_forward(plan: LoopPlan, kept: Sequence[Tensor | None], tangents: Sequence[Tensor | None], run: Run,

@@ -41,10 +41,13 @@ def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], r
 
 def is_plain(inputs: Sequence[Tensor], initial: Sequence[Tensor]) -> bool:
     """Whether a run with these tensors is an ordinary one, of which no derivative is wanted."""
-    if _forward_mode() or torch.compiler.is_compiling():
-        return False
     tensors = [*inputs, *initial]
-    return not (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors)) and not faked(tensors)
+    return not (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors)) and not compiling(tensors)
+
+
+def compiling(tensors: Sequence[Tensor]) -> bool:
+    """Whether torch.func, forward mode or a compiler takes part."""
+    return _forward_mode() or torch.compiler.is_compiling() or faked(tensors)
 
 
 def _forward_mode() -> bool:
@@ -118,7 +121,7 @@ class FunctionalLoop(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple, plan: LoopPlan, run: Run, reverse: bool, *tensors: Tensor) -> tuple:
         dims = in_dims[3:]
         kinds = [plan.loop.nodes[i].op for i in plan.loop.inputs.values()] + ["initial"] * len(plan.loop.states)
-        if any(kind == "p" and d is not None for kind, d in zip(kinds, dims, strict=True)):
+        if run.sizes is not None or any(kind == "p" and d is not None for kind, d in zip(kinds, dims, strict=True)):
             return _each(info.batch_size, dims, plan, run, reverse, tensors)
         folded = [_fold(t, d, 0 if kind == "q" else 1, kind, info.batch_size)
                   for t, d, kind in zip(tensors, dims, kinds, strict=True)]
@@ -134,7 +137,7 @@ def _mark_discrete(ctx: Any, plan: LoopPlan, outs: Sequence[Tensor]) -> None:
 
 def _each(size: int, dims: Sequence[int | None], plan: LoopPlan, run: Run, reverse: bool,
           tensors: Sequence[Tensor]) -> tuple:
-    """One run for each of several parameter sets."""
+    """One run after the other."""
     runs = []
     for k in range(size):
         own = [t if d is None else t.select(d, k) for t, d in zip(tensors, dims, strict=True)]

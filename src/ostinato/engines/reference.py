@@ -37,42 +37,51 @@ class Reference:
         """Repeat the loop over time.
 
         Args:
-            inputs: in the loop's order; ``[T, B, ...]`` (x), ``[B, ...]`` (q) or ``[...]`` (p).
+            inputs: in the loop's order; ``[T, B, ...]`` (x), ``[B, ...]`` (q) or ``[...]`` (p). With ``run.sizes``
+                there are none of the second kind, and the first are ``[N, 1, ...]``.
             initial: the last D values of each state, oldest first, ``[D, B, ...]``.
             reverse: from the last step to the first.
 
         Returns:
-            the emits ``[T, B, ...]`` and the last D values of each state ``[D, B, ...]``.
+            the emits ``[T, B, ...]`` (``[N, 1, ...]``) and the last D values of each state ``[D, B, ...]``.
         """
-        loop, (steps, batch) = self.loop, run.lead
+        loop = self.loop
+        sizes = (run.batch,) * run.lead[0] if run.sizes is None else run.sizes
+        steps = len(sizes)
         fixed: Values = {}
         moving: list[tuple[int, tuple[Tensor, ...]]] = []
         for (_, i), value in zip(loop.inputs.items(), inputs, strict=True):
             if loop.nodes[i].op == "x":
-                moving.append((i, value.unbind(0)))
+                moving.append((i, value.unbind(0) if run.sizes is None else value.squeeze(1).split(sizes)))
             else:
                 fixed[i] = value
         self.schedule.start(fixed, run)
         reads = [(i, n["state"], n["delay"]) for i, n in enumerate(loop.nodes) if n.op == "read"]
         history = {s.name: list(v.unbind(0)) for s, v in zip(loop.states, initial, strict=True)}
-        following = [(s.name, loop.next[s.name], (batch, *s.shape)) for s in loop.states]
         emitted: list[list[Tensor]] = [[torch.empty(0)] * steps for _ in loop.emit]
         for t in reversed(range(steps)) if reverse else range(steps):
-            values = dict(fixed)
+            values, size = dict(fixed), sizes[t]
             for i, sequence in moving:
                 values[i] = sequence[t]
             for i, state, delay in reads:
-                values[i] = history[state][-delay]
+                values[i] = _first(history[state][-delay], size)
             self.schedule(values, run)
             for out, i in zip(emitted, loop.emit.values(), strict=True):
-                out[t] = values[i]
-            for state, i, shape in following:
-                past = history[state]
-                past.append(values[i].expand(shape))
-                del past[0]
-        outs = [_stacked(v, (batch, *loop.nodes[i].shape)) for v, i in zip(emitted, loop.emit.values(), strict=True)]
+                out[t] = values[i].expand((size, *loop.nodes[i].shape))
+            for s in loop.states:
+                past = history[s.name]
+                following = [*[_first(v, size) for v in past[1:]], values[loop.next[s.name]].expand((size, *s.shape))]
+                history[s.name] = [_over(new, old) for new, old in zip(following, past, strict=True)]
+        join = torch.stack if run.sizes is None else (lambda values: torch.cat(values).unsqueeze(1))
+        empty = [torch.empty((*run.lead, *loop.nodes[i].shape), dtype=run.dtype) for i in loop.emit.values()]
+        outs = [join(v) for v in emitted] if steps else empty
         return outs, [torch.stack(history[s.name]) for s in loop.states]
 
 
-def _stacked(values: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
-    return torch.stack([v.expand(shape) for v in values])
+def _first(value: Tensor, size: int) -> Tensor:
+    return value if len(value) == size else value[:size]
+
+
+def _over(new: Tensor, old: Tensor) -> Tensor:
+    """The new values of the first sequences, the old ones of the rest."""
+    return new if len(new) == len(old) else torch.cat([new, old[len(new) :]])

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from ostinato.engines.choice import Engine, FallbackError, candidates, is_strict, reason_of, wanted
+from ostinato.engines.cpu import unavailable
+from ostinato.engines.cpu.steps import Products
 from ostinato.program.evaluate import Run, Schedule, Values
 from ostinato.program.ir import Program
 from ostinato.program.saving import fused_nodes, sunk_nodes
@@ -20,13 +22,13 @@ Results = tuple[list[Tensor], list[Tensor]]
 class Pieces:
     """A program cut in parts, and the evaluation of what torch runs before and after the loop."""
 
-    def __init__(self, program: Program, drawn: Iterable[int] = ()) -> None:
+    def __init__(self, program: Program, drawn: Iterable[int] = (), schedule: type[Schedule] = Schedule) -> None:
         self.program, self.cut = program, split(program, drawn)
         emits = set(program.emit.values())
         later = emits | {a for i in self.cut.after for a in program.nodes[i].args}
         self.given, self.taken = [i for _, i in self.cut.given], [i for _, i in self.cut.taken]
-        self.before = Schedule(program, self.cut.before, later.union(self.given))
-        self.after = Schedule(program, self.cut.after, emits, owned=[*self.given, *self.taken])
+        self.before = schedule(program, self.cut.before, later.union(self.given))
+        self.after = schedule(program, self.cut.after, emits, owned=[*self.given, *self.taken])
         self.spent = [i for i in self.cut.before if i in self.given and i not in later]
 
     def run(self, values: Values, run: Run, loop: Callable[[list[Tensor]], Results] | None) -> list[Tensor]:
@@ -85,7 +87,11 @@ class Runners:
     def _choose(self, dtype: torch.dtype, device: torch.device) -> Runner:
         refusals = []
         for engine in candidates():
-            pieces = Pieces(self.program, (fused_nodes if engine.fuses else sunk_nodes)(self.program))
+            if engine.fuses:
+                products = Schedule if unavailable() else Products
+                pieces = Pieces(self.program, fused_nodes(self.program), products)
+            else:
+                pieces = Pieces(self.program, sunk_nodes(self.program))
             loop = pieces.cut.loop
             refusal = None if loop is None else engine.refusal(loop, dtype, device)
             if refusal is None:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from ostinato.engines.differentiable import compiling
 from ostinato.layers.repeat import Kind, prepare, repeat
+from ostinato.program.sizes import Sizes
 
 States = tuple[Tensor, ...]  # (h,) or, for LSTM, (h, c): [layers * directions, B, n] each
 
@@ -94,13 +96,17 @@ class DropIn(nn.RNNBase):
     def _run_packed(self, packed: PackedSequence, states: States | None) -> tuple[PackedSequence, States]:
         data, sizes, to_sorted, to_given = packed
         states = _permuted(self._checked(data, states, sizes), to_sorted)
+        if not compiling([data, sizes]):
+            each = Sizes(sizes.tolist(), int(sizes[0]))
+            output, states = self._run_layers(data.unsqueeze(1), states, each)
+            return PackedSequence(output.squeeze(1), sizes, to_sorted, to_given), _permuted(states, to_given)
         x, lengths = pad_packed_sequence(PackedSequence(data, sizes))  # [T, B, I], [B], the longest first
         output, states = self._run_layers(x, states, lengths)
         data = pack_padded_sequence(output, lengths).data
         return PackedSequence(data, sizes, to_sorted, to_given), _permuted(states, to_given)
 
-    def _run_layers(self, x: Tensor, states: States, lengths: Tensor | None) -> tuple[Tensor, States]:
-        """x ``[T, B, I]``, states ``[layers * directions, B, n]`` each."""
+    def _run_layers(self, x: Tensor, states: States, lengths: Tensor | Sizes | None) -> tuple[Tensor, States]:
+        """x ``[T, B, I]`` (``[N, 1, I]`` with ``Sizes``), states ``[layers * directions, B, n]`` each."""
         if len(x) == 0:
             raise RuntimeError(f"{self._name}: Expected sequence length to be larger than 0, got input of 0 time steps")
         single = self.num_layers == len(self._directions) == 1

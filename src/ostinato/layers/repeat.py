@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ostinato import cells
 from ostinato.cell import Cell
+from ostinato.program.sizes import Sizes
 from ostinato.recurrent import Recurrent
 from ostinato.recurrent.weightless import Weightless
 
@@ -68,17 +69,21 @@ def cell_weights(kind: Kind, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
     return named
 
 
-def repeat(
-    kind: Kind, weights: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor], lengths: Tensor | None
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def repeat(kind: Kind, weights: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
+           lengths: Tensor | Sizes | None) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Repeat the cell of ``kind``, with torch.nn's ``weights``, over ``x``.
 
     Args:
-        x: ``[T, B, input_size]``.
+        x: ``[T, B, input_size]``; with ``Sizes``, ``[N, 1, input_size]``.
         initial: the cell's states before the first step, ``[1, B, n]`` each.
-        lengths: ``[B]``, or None where every sequence has T steps.
+        lengths: ``[B]``; or how many sequences each step has, where there is no padding; or None where every sequence
+            has T steps.
 
     Returns:
-        outputs ``[T, B, n]``, zero in the padding, and the states at each sequence's own end, ``[1, B, n]`` each.
+        outputs ``[T, B, n]``, zero in the padding, or ``[N, 1, n]``; and the states at each sequence's own end,
+        ``[1, B, n]`` each.
     """
-    return prepare(kind)(cell_weights(kind, weights), x, initial, lengths)
+    bare = prepare(kind)
+    if isinstance(lengths, Sizes):
+        return bare.packed(cell_weights(kind, weights), x, initial, lengths)
+    return bare(cell_weights(kind, weights), x, initial, lengths)

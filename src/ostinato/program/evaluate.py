@@ -11,6 +11,7 @@ from torch import Tensor
 from ostinato.program import opaque
 from ostinato.program.ir import Node, Program
 from ostinato.program.ops import OPS
+from ostinato.program.sizes import Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,19 @@ class Run:
     dtype: torch.dtype
     device: torch.device
     lead: tuple[int, ...]
-    """(T, B)"""
+    """(T, B), or (N, 1) with ``sizes``"""
+    sizes: Sizes | None = None
+    """For sequences of different lengths, without padding."""
+
+    @property
+    def batch(self) -> int:
+        """How many sequences there are."""
+        return self.lead[1] if self.sizes is None else self.sizes.batch
 
 
 Values = dict[int, Tensor]
+Line = tuple[int, Callable[..., Tensor], tuple[int, ...]]
+"""A node, its function, the nodes that this takes."""
 
 
 class Schedule:
@@ -36,23 +46,19 @@ class Schedule:
     """
 
     def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int], owned: Iterable[int] = ()) -> None:
-        self.lines: list[tuple[int, Callable[..., Tensor], tuple[int, ...], tuple[int, ...]]] = []
-        self.special: list[int] = []
         self.program = program
-        last: dict[int, int] = {}
-        for i in nodes:
-            last.update(dict.fromkeys(program.nodes[i].args, i))
-        kept = set(keep)
-        inside = {*nodes, *owned}
-        for i in nodes:
-            node = program.nodes[i]
-            dead = tuple(a for a in set(node.args) if last[a] == i and a not in kept and a in inside)
-            if node.op in ("p", "q", "x", "read"):
-                continue
-            if node.op in ("const", "noise"):
-                self.special.append(i)
-            else:
-                self.lines.append((i, function_of(program, i), node.args, dead))
+        self.special = [i for i in nodes if program.nodes[i].op in ("const", "noise")]
+        kept, inside = set(keep), {*nodes, *owned}
+        lines = self.made(nodes, kept)
+        last = {a: i for i, _, args in lines for a in args}
+        self.lines = [(i, function, args, tuple(a for a in set(args) if last[a] == i and a in inside - kept))
+                      for i, function, args in lines]
+
+    def made(self, nodes: Sequence[int], kept: set[int]) -> list[Line]:
+        """The nodes that are computed, in order, with their functions and arguments."""
+        leaves = ("p", "q", "x", "read", "const", "noise")
+        return [(i, function_of(self.program, i), self.program.nodes[i].args) for i in nodes
+                if self.program.nodes[i].op not in leaves]
 
     def start(self, values: Values, run: Run) -> None:
         """The leaves that are not given: numbers and noise."""

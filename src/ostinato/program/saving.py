@@ -138,7 +138,10 @@ def fused_nodes(program: Program) -> frozenset[int]:
     upwards = [(i, a) for a, i in edges if i not in fixed]
     above = minimum_cut({i: bytes_of[i] for i in before}, upwards, wanted, fixed)
     drawn = _between(wanted, above, lambda i: [a for a in nodes[i].args if a in before])
-    after = {i for i, part in enumerate(parts) if part == "Y" and not _is_fixed(program, i)}
+    after: set[int] = set()
+    for i, part in enumerate(parts):
+        if part == "Y" and not _is_fixed(program, i) and all(a in after for a in nodes[i].args if parts[a] in "YR"):
+            after.add(i)
     ends = {i for i in program.emit.values() if i in after | loop}
     ends |= {a for i, part in enumerate(parts) if part in "YR" and i not in after for a in nodes[i].args
              if a in after | loop}

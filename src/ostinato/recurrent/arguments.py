@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ostinato.cell import Cell
+from ostinato.engines.ragged import Packing
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
+Outcome = tuple[Tensor, dict[str, Tensor], list[Tensor]]
+"""Outputs [T, B, ...], the states' sequences [T, B, ...] by name, and their last D values [D, B, ...]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class Arguments:
     live: Tensor | None  # bool [T, B]
     reset: Tensor | None  # bool [T, B]
     dtype: torch.dtype
+    packing: Packing | None = None  # instead of ``live``: how to do without padding
+
+    @property
+    def dense(self) -> Arguments:
+        """The same with padding."""
+        if self.packing is None:
+            return self
+        live = self.packing.live(self.steps)
+        return replace(self, inputs=[_filled(v, live) for v in self.inputs], live=live, packing=None)
 
     @property
     def kinds(self) -> tuple:
@@ -41,11 +53,16 @@ class Arguments:
     def batch(self) -> int:
         return self.inputs[0].shape[1]
 
-    def without_padding(self, value: Tensor) -> Tensor:
-        """``[T, B, ...]``, zero at padding."""
+    def without_padding(self, outcome: Outcome) -> Outcome:
+        """The same, zero at padding."""
         if self.live is None:
-            return value
-        return value.masked_fill(~self.live.reshape(*self.live.shape, *[1] * (value.dim() - 2)), 0)
+            return outcome
+        outputs, values, finals = outcome
+        return _zeroed(outputs, self.live), {name: _zeroed(v, self.live) for name, v in values.items()}, finals
+
+
+def _zeroed(value: Tensor, live: Tensor) -> Tensor:
+    return value.masked_fill(~live.reshape(*live.shape, *[1] * (value.dim() - 2)), 0)
 
 
 def autocasting(device: torch.device) -> bool:
@@ -96,18 +113,26 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
         raise ValueError(f"x has no time steps: {layout} is {list(xs[0].shape)}")
     if lengths is not None and mask is not None:
         raise ValueError("give lengths or a mask, not both")
-    live = _from_lengths(lengths, steps, batch, inputs[0].device) if lengths is not None else (
-        _flags(mask, "mask", steps, batch, batch_first, inputs[0].device))
+    device = inputs[0].device
+    live = packing = None
+    if lengths is not None:
+        lengths = _whole(lengths, steps, batch)
+        can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *xs)
+        live, packing = (None, Packing(lengths)) if can_pack else (_live(lengths, steps, device), None)
+    elif mask is not None:
+        live = _flags(mask, "mask", steps, batch, batch_first, device)
+        packing = _from_mask(live) if reset is None and device.type == "cpu" and _readable(live, *xs) else None
+        live = live if packing is None else None
     given = [_widened(c, dtype, "constants") for c in listed(constants, "constants")]
     for c in given:
         if c.dim() < 1 or c.shape[0] != batch:
             raise ValueError(f"per-sequence constants must be [B, ...] with B={batch}, got {list(c.shape)}")
-    starts = start_values(cell, initial, batch, dtype, inputs[0].device)
-    flags = _flags(reset, "reset", steps, batch, batch_first, inputs[0].device)
+    starts = start_values(cell, initial, batch, dtype, device)
+    flags = None if reset is None else _flags(reset, "reset", steps, batch, batch_first, device)
     if live is not None:
         flags = None if flags is None else flags & live
         inputs = [_filled(v, live) for v in inputs]
-    return Arguments(inputs, given, starts, live, flags, dtype)
+    return Arguments(inputs, given, starts, live, flags, dtype, packing)
 
 
 def _filled(value: Tensor, live: Tensor) -> Tensor:
@@ -140,7 +165,8 @@ def _widened(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     return value.to(dtype)
 
 
-def _from_lengths(lengths: Lengths, steps: int, batch: int, device: torch.device) -> Tensor:
+def _whole(lengths: Lengths, steps: int, batch: int) -> Tensor:
+    """The lengths as a tensor ``[B]``."""
     if isinstance(lengths, str) or not hasattr(lengths, "__len__"):
         raise TypeError(f"lengths must be a tensor or a list of whole numbers, got a {type(lengths).__name__}")
     if not isinstance(lengths, Tensor):
@@ -154,18 +180,26 @@ def _from_lengths(lengths: Lengths, steps: int, batch: int, device: torch.device
         if low < 0 or high > steps:
             at = int((lengths.lt(0) | lengths.gt(steps)).nonzero()[0])
             raise ValueError(f"lengths must lie between 0 and T={steps}, sequence {at} has {int(lengths[at])}")
-    return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device).unsqueeze(0)  # [T, B]
+    return lengths
 
 
-def _readable(value: Tensor) -> bool:
+def _live(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
+    """Bool ``[T, B]``."""
+    return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device).unsqueeze(0)
+
+
+def _from_mask(live: Tensor) -> Packing | None:
+    """The packing of a mask ``[T, B]`` that only says where sequences end."""
+    lengths = live.sum(0)
+    return Packing(lengths) if torch.equal(_live(lengths, len(live), live.device), live) else None
+
+
+def _readable(*values: Tensor) -> bool:
     """Whether the numbers can be looked at: not inside a compiler or torch.func."""
-    return type(value) is Tensor and not is_functorch_wrapped_tensor(value)
+    return all(type(v) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(v) for v in values)
 
 
-def _flags(value: Tensor | None, name: str, steps: int, batch: int, batch_first: bool,
-           device: torch.device) -> Tensor | None:
-    if value is None:
-        return None
+def _flags(value: Tensor, name: str, steps: int, batch: int, batch_first: bool, device: torch.device) -> Tensor:
     wanted = [batch, steps] if batch_first else [steps, batch]
     if not isinstance(value, Tensor) or value.dtype != torch.bool:
         found = value.dtype if isinstance(value, Tensor) else type(value).__name__

@@ -6,9 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
 from ostinato.cell import Cell
-from ostinato.engines.choice import chosen, wanted
-from ostinato.program import CannotTrace, Linearity, linearity
+from ostinato.engines.cpu import library
+from ostinato.engines.plan import LoopPlan
+from ostinato.program import CannotTrace, Linearity, Signature, linearity
 from ostinato.program.saving import bytes_saved
 
 if TYPE_CHECKING:
@@ -32,9 +35,15 @@ class Explanation:
     """How many operations each part of the program has."""
     linear: dict[str, Linearity] = field(default_factory=dict)
     """For each state, whether it is linear in its own past."""
+    isa: str | None = None
+    """The instruction set that the CPU engine uses."""
+    threads: int | None = None
+    """How many threads PyTorch, and with it the CPU engine, uses."""
 
     def __str__(self) -> str:
         lines = [f"{self.cell} runs on the {self.engine} engine: {self.reason}"]
+        if self.isa:
+            lines.append(f"instructions: {self.isa}; threads: {self.threads}")
         if self.traced:
             counts = ", ".join(f"{n} {PARTS[part]}" for part, n in self.parts.items() if n)
             lines.append(f"operations: {counts}")
@@ -59,9 +68,23 @@ def explain(cell: Cell, programs: Programs) -> Explanation:
         return Explanation(name, "reference", f"step by step in Python, since the step cannot be traced: {program}",
                            False)
     plan = programs.plan(program, False, False, False)
-    assert plan.loop is not None
-    reason = "asked for by name" if wanted() else "the only engine there is" if chosen() == "reference" else "preferred"
+    loop = plan.loop
+    assert loop is not None
+    chosen, reason = _engines(loop, programs.last[0])
     leaves = ("p", "q", "x", "const", "read", "noise")
     counts = Counter(part for n, part in zip(plan.program.nodes, plan.program.parts, strict=True) if n.op not in leaves)
-    return Explanation(name, chosen(), reason, True, bytes_saved(plan.loop.loop, plan.loop.saved),
-                       plan.loop.loop.products, {part: counts[part] for part in PARTS}, linearity(program))
+    isa = library().isa if chosen == "cpu" else None
+    return Explanation(name, chosen, reason, True, bytes_saved(loop.loop, loop.saved), loop.loop.products,
+                       {part: counts[part] for part in PARTS}, linearity(program), isa, torch.get_num_threads())
+
+
+def _engines(loop: LoopPlan, signature: Signature) -> tuple[str, str]:
+    """The engine that runs a loop, and why; with that of its adjoint, where it is another."""
+    forward = loop.runners(True)(signature.dtype, signature.device)
+    floats = frozenset(name for name, i in loop.loop.inputs.items() if loop.loop.nodes[i].dtype == "float")
+    emits = frozenset(name for name, i in loop.keeping.emit.items() if loop.loop.nodes[i].dtype == "float")
+    adjoint = loop.adjoint(emits, floats, frozenset(s.name for s in loop.loop.states))
+    backward = adjoint.runners(signature.dtype, signature.device)
+    if backward.name == forward.name:
+        return forward.name, forward.reason
+    return forward.name, f"{forward.reason}; backwards on the {backward.name} engine: {backward.reason}"

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ostinato.cell import Cell
 from ostinato.engines import compiled
 from ostinato.recurrent.arguments import (
-    Arguments,
     Lengths,
     Tensors,
     autocasting,
@@ -133,14 +132,13 @@ class Recurrent(nn.Module):
         given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first)
         outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
         ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
-        result = (self._given_out(outputs, given), ends)
+        result = (self._given_out(outputs), ends)
         if not all_states:
             return result
-        return (*result, {name: self._given_out(v, given) for name, v in values.items()})
+        return (*result, {name: self._given_out(v) for name, v in values.items()})
 
-    def _given_out(self, value: Tensor, given: Arguments) -> Tensor:
-        """``[T, B, ...]`` in the caller's layout, zero at padding."""
-        value = given.without_padding(value)
+    def _given_out(self, value: Tensor) -> Tensor:
+        """``[T, B, ...]`` in the caller's layout."""
         return value.transpose(0, 1) if self.batch_first else value
 
     def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,

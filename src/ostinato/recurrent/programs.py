@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,19 +15,18 @@ from torch import Tensor
 from ostinato.cell import Cell, State
 from ostinato.engines import eager
 from ostinato.engines.choice import FallbackError, engine, is_strict
-from ostinato.engines.differentiable import faked
+from ostinato.engines.differentiable import compiling, faked
 from ostinato.engines.plan import Plan
+from ostinato.engines.ragged import Packing
 from ostinato.program import CannotTrace, Program, Signature, trace
 from ostinato.program.evaluate import Run
 from ostinato.program.loaded import ProgramCell, input_spec
 from ostinato.program.loop_features import LIVE, RESET, register, with_features
 from ostinato.program.probe import probe
+from ostinato.program.sizes import Sizes
 from ostinato.program.trace import tensors_of, undisturbed
-from ostinato.recurrent.arguments import Arguments
+from ostinato.recurrent.arguments import Arguments, Outcome
 from ostinato.recurrent.watch import OWN, Watch, fingerprint
-
-Outcome = tuple[Tensor, dict[str, Tensor], list[Tensor]]
-"""Outputs [T, B, ...], the states' sequences [T, B, ...] by name, and their last D values [D, B, ...]."""
 
 
 @dataclass
@@ -123,13 +122,16 @@ class Programs:
         return Ready(self.last, plan, places)
 
     def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
-        """Repeat the cell: by its program, or step by step where it has none.
+        """Repeat the cell: by its program, or step by step where it has none. Results are zero at padding.
 
         Raises:
             FallbackError: under ``strict()``, when the step cannot be traced.
         """
         with lock_of(cell):
             ready = self._ready(cell, given, all_states)
+            if given.packing is not None and not can_pack(ready.plan, given):
+                given = given.dense
+                ready = self._ready(cell, given, all_states)
             if isinstance(ready.plan, CannotTrace):
                 return self._by_step(cell, ready.plan, signature_of(given), given, reverse)
             named = {name: table[key] for table, key, name in ready.places}
@@ -142,7 +144,7 @@ class Programs:
         with _said(cell, signature):
             outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
                                                 given.reset, reverse)
-        return outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals
+        return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
 
 
 class Ready(NamedTuple):
@@ -153,10 +155,25 @@ class Ready(NamedTuple):
     places: list[tuple[dict[str, Any], str, str]]
 
 
+def can_pack(plan: Plan | CannotTrace, given: Arguments) -> bool:
+    """Whether a call can do without its padding: on the CPU engine, without constants of a sequence's own."""
+    if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.inputs):
+        return False
+    return plan.loop.runners(True)(given.dtype, given.inputs[0].device).name == "cpu"
+
+
 def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments,
                 reverse: bool) -> Outcome:
-    """Run a plan with these parameters; ``states`` as the cell declares them."""
-    run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch))
+    """Run a plan with these parameters; ``states`` as the cell declares them. Results are zero at padding."""
+    if given.packing is not None:
+        return _run_packed(plan, states, named, given, given.packing, reverse)
+    return given.without_padding(run_steps(plan, states, named, given, reverse))
+
+
+def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, reverse: bool,
+              sizes: Sizes | None = None) -> Outcome:
+    """The same, whatever is at padding; with ``sizes``, of sequences that are packed."""
+    run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch), sizes)
     values = _inputs(given.inputs, given.constants) | named
     for name, flags in ((LIVE, given.live), (RESET, given.reset)):
         if flags is not None:
@@ -173,6 +190,17 @@ def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
         finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in states]
     full = _full(outs, run, plan.program)
     return full["output"], {s.name: full[f"state.{s.name}"] for s in states if f"state.{s.name}" in full}, finals
+
+
+def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, packing: Packing,
+                reverse: bool) -> Outcome:
+    """The same without padding."""
+    batch_first = given.inputs[0].transpose(0, 1).is_contiguous()
+    packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
+                     initial=[packing.sort(v) for v in given.initial], packing=None)
+    output, values, finals = run_steps(plan, states, named, packed, reverse, packing.sizes)
+    unpacked = {name: packing.unpack(v, given.steps, batch_first) for name, v in values.items()}
+    return packing.unpack(output, given.steps, batch_first), unpacked, [packing.restore(f) for f in finals]
 
 
 def _constants(tensors: Mapping[str, Tensor], given: Arguments, run: Run) -> dict[str, Tensor]:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ostinato.engines.plan import Plan
 from ostinato.program import CannotTrace
+from ostinato.program.sizes import Sizes
 from ostinato.recurrent.arguments import Arguments, autocasting, check
 from ostinato.recurrent.module import Recurrent
-from ostinato.recurrent.programs import lock_of, run_program, signature_of
+from ostinato.recurrent.programs import can_pack, lock_of, run_program, run_steps, signature_of
 
 
 class Weightless:
@@ -45,16 +47,40 @@ class Weightless:
                 return self(named, x.to(dtype), [s.to(dtype) for s in initial], lengths)
         return self._run(named, x, initial, lengths)
 
+    def packed(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
+               sizes: Sizes) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same without padding: x and the outputs are ``[N, 1, ...]``, the longest of the sequences comes first."""
+        if autocasting(x.device):
+            dtype = next(iter(named.values())).dtype
+            with torch.autocast(x.device.type, enabled=False):
+                return self.packed(named, x.to(dtype), [s.to(dtype) for s in initial], sizes)
+        given = Arguments([x], [], list(initial), None, None, x.dtype)
+        plan = self.plan(named, given)
+        if can_pack(plan, given):
+            output, _, finals = run_steps(plan, self.recurrent.cell.states, dict(named), given, self.recurrent.reverse,
+                                          sizes)
+            return output, tuple(finals)
+        padded, lengths = pad_packed_sequence(PackedSequence(x.squeeze(1), torch.tensor(sizes)))
+        output, finals = self._run(named, padded, initial, lengths)
+        return pack_padded_sequence(output, lengths).data.unsqueeze(1), finals
+
     def _run(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
              lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        recurrent = self.recurrent
+        cell = self.recurrent.cell
         if lengths is None:
             given = Arguments([x], [], list(initial), None, None, x.dtype)
         else:
-            given = check(recurrent.cell, x, [s[0] for s in initial], lengths, None, None, (), False, x.dtype)
-        plan = self.plans.get((given.kinds, lengths is None)) or self._plan(named, given)
-        output, _, finals = run_program(plan, recurrent.cell.states, dict(named), given, recurrent.reverse)
-        return given.without_padding(output), tuple(finals)
+            given = check(cell, x, [s[0] for s in initial], lengths, None, None, (), False, x.dtype)
+        plan = self.plan(named, given)
+        if given.packing is not None and not can_pack(plan, given):
+            given = given.dense
+            plan = self.plan(named, given)
+        output, _, finals = run_program(plan, cell.states, dict(named), given, self.recurrent.reverse)
+        return output, tuple(finals)
+
+    def plan(self, named: Mapping[str, Tensor], given: Arguments) -> Plan:
+        """The plan for a kind of call."""
+        return self.plans.get((given.kinds, given.live is None)) or self._plan(named, given)
 
     def _plan(self, named: Mapping[str, Tensor], given: Arguments) -> Plan:
         cell, programs = self.recurrent.cell, self.recurrent._programs

@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
 from ostinato.engines.cpu.products import multiply, sum_rows
-from ostinato.program.evaluate import Schedule
+from ostinato.program.evaluate import Line, Schedule
 from ostinato.program.ir import Node, Program
 
 
 class Products(Schedule):
     """A schedule for plain tensors on cpu of float32 or float64, without derivatives. A bias goes with its product."""
 
-    def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int], owned: Iterable[int] = ()) -> None:
-        keep = set(keep)
-        super().__init__(program, nodes, keep, owned)
-        users = Counter(a for line in self.lines for a in line[2])
-        own = {i: args for i, _, args, _ in self.lines if _is_product(program, i)}
+    def made(self, nodes: Sequence[int], kept: set[int]) -> list[Line]:
+        """The nodes that are computed, without the products that a bias takes along."""
+        lines = super().made(nodes, kept)
+        users = Counter(a for _, _, args in lines for a in args)
+        products = {i: args for i, _, args in lines if _is_product(self.program, i)}
         biased = {}
-        for i, _, args, _ in self.lines:
-            term = biased_product(program, i)
-            if term in own and users[term] == 1 and term not in keep:
-                biased[term] = i, next(a for a in args if a != term)
-        lines = []
-        for i, function, args, dead in self.lines:
-            op = program.nodes[i].op
-            if i in biased:
-                continue
-            term = biased_product(program, i)
-            if term in biased and biased[term][0] == i:
-                function, args = _product, (*own[term], biased[term][1])
-                dead = (*[a for a in dead if a != term], *_dying(self.lines, term))
-            elif i in own:
-                function = _product
-            elif op == "gemm_tb" and not program.nodes[i]["grouped"]:
-                function = _weight_gradient
-            elif op == "sum_tb" and len(program.nodes[i].shape) == 1:
-                function = _sum
-            lines.append((i, function, args, dead))
-        self.lines = lines
+        for i, _, args in lines:
+            term = biased_product(self.program, i)
+            if term in products and users[term] == 1 and term not in kept:
+                biased[i] = term, next(a for a in args if a != term)
+        gone = {term for term, _ in biased.values()}
+        return [self._native(i, function, args, products, biased) for i, function, args in lines if i not in gone]
 
-
-def _dying(lines: Sequence[tuple], i: int) -> tuple[int, ...]:
-    return next(dead for j, _, _, dead in lines if j == i)
+    def _native(self, i: int, function: Callable[..., Tensor], args: tuple[int, ...],
+                products: Mapping[int, tuple[int, ...]], biased: Mapping[int, tuple[int, int]]) -> Line:
+        node = self.program.nodes[i]
+        if i in biased:
+            term, bias = biased[i]
+            return i, _product, (*products[term], bias)
+        if i in products:
+            return i, _product, args
+        if node.op == "gemm_tb" and not node["grouped"]:
+            return i, _weight_gradient, args
+        return i, _sum if node.op == "sum_tb" and len(node.shape) == 1 else function, args
 
 
 def _is_product(program: Program, i: int) -> bool:
