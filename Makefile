@@ -17,10 +17,10 @@ PYTHON  = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff types docs bench venv native clean
+.PHONY: help demo test lint ruff types docs bench venv native native-test clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 demo: $(READY)-run ## train, evaluate and use a small language model (about a minute)
 	@$(MAKE) --no-print-directory native || echo "make: no CPU engine (see above); the reference engine runs"
@@ -58,6 +58,18 @@ native: ## compile the CPU engine, in place: only what changed
 	  for new in libostinato_cpu.*; do \
 	    place=../../$(ENGINE)/$$new; cmp -s $$new $$place || { cp $$new $$place.new; mv -f $$place.new $$place; }; \
 	  done'
+
+# Plain, with AddressSanitizer and UndefinedBehaviorSanitizer, and (what runs in several threads) with ThreadSanitizer.
+native-test: ## the CPU engine's own tests, under the sanitizers too
+	@$(call tested,plain,,.)
+	@$(call tested,address,address$(comma)undefined,.)
+	@$(call tested,thread,thread,threads|multiply)
+comma  := ,
+tested = mkdir -p build/native-$(1) && cd build/native-$(1) && \
+  cmake -S ../../native -B . -DOSTINATO_TESTS=ON -DOSTINATO_STRICT=ON -DOSTINATO_SANITIZE=$(2) >log && \
+  cmake --build . --parallel >log && \
+  { ctest --output-on-failure --parallel 2 --tests-regex '$(3)' >log || { cat log; exit 1; }; } && \
+  echo "native tests, $(1): $$(grep 'tests passed' log)"
 
 clean: ## remove .venv and what was built
 	rm -rf $(VENV) build $(ENGINE)/libostinato_cpu.*
