@@ -20,7 +20,7 @@ PYTHON  = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 .PHONY: help demo test lint ruff types docs bench venv native native-test clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: $(READY)-run ## train, evaluate and use a small language model (about a minute)
 	@$(MAKE) --no-print-directory native || echo "make: no CPU engine (see above); the reference engine runs"

@@ -17,6 +17,7 @@ from corpus import shakespeare, some_text
 
 from ostinato import cells
 from ostinato.cli import run_command
+from ostinato.engines import cpu
 from ostinato.files import load_tensors
 from ostinato.training.run import RunFolder
 
@@ -150,6 +151,23 @@ def test_predict_is_repeatable(trained: Path, capsys: Capture) -> None:
     assert write("--seed", "3") == write("--seed", "3") != write("--seed", "4")
     assert write("--temperature", "0") == write("--top-k", "1", "--seed", "9")
     assert len(write("--length", "0").rstrip("\n")) == 1
+
+
+def test_info_says_how_the_engines_run(capsys: Capture) -> None:
+    library = cpu.library()
+    assert f"cpu ({library.isa}, 1 thread), reference\n" in said(capsys, "info")
+    state = json.loads(said(capsys, "info", "--json"))["engines"]
+    assert state["cpu"]["runs"] and state["cpu"]["instruction_set"] in state["cpu"]["instruction_sets"]
+    assert state["reference"] == {"runs": True}
+
+
+def test_info_says_why_an_engine_does_not_run(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(cpu.Unavailable, match="not compiled when Ostinato was installed: with GCC or Clang, `pip"):
+        cpu.Library(tmp_path / "lib" / "ostinato" / "engines" / "cpu" / "libostinato_cpu.so")
+    monkeypatch.setattr(cpu, "unavailable", lambda: "no compiler")
+    assert "cpu (does not run: no compiler), reference" in said(capsys, "info")
+    state = json.loads(said(capsys, "info", "--json"))["engines"]["cpu"]
+    assert state == {"runs": False, "why": "no compiler"}
 
 
 def test_info_and_help(capsys: Capture) -> None:

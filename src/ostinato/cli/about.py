@@ -14,6 +14,7 @@ import torch
 from ostinato import cells
 from ostinato.cli.language import progress_bar
 from ostinato.cli.options import PATH, as_json, print_json
+from ostinato.engines import cpu
 from ostinato.engines.choice import ENGINES
 from ostinato.tasks import demo as tasks_demo
 from ostinato.training.run import RunFolder
@@ -65,11 +66,32 @@ def info(as_json: bool) -> None:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {name: version(name) for name in names},
         "threads": torch.get_num_threads(),
-        "engines": list(ENGINES),
+        "engines": {name: _state(name) for name in ENGINES},
         "cells": list(cells.names()),
     }
     if as_json:
         return print_json(result)
+    result["engines"] = [_described(name, state) for name, state in result["engines"].items()]
     for label, value in (result | result["versions"]).items():
         if label != "versions":
             click.echo(f"{label:17} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _state(engine: str) -> dict[str, Any]:
+    """Whether an engine runs on this machine, and with what or why not."""
+    if engine != "cpu":
+        return {"runs": True}
+    if (why := cpu.unavailable()) is not None:
+        return {"runs": False, "why": why}
+    library = cpu.library()
+    threads = torch.get_num_threads() if library.parallel else 1
+    return {"runs": True, "instruction_set": library.isa, "instruction_sets": library.isas, "threads": threads}
+
+
+def _described(engine: str, state: dict[str, Any]) -> str:
+    if not state["runs"]:
+        return f"{engine} (does not run: {state['why']})"
+    if "threads" not in state:
+        return engine
+    count = state["threads"]
+    return f"{engine} ({state['instruction_set']}, {count} thread{'s' if count != 1 else ''})"

@@ -37,7 +37,7 @@ class Library:
         if struct.calcsize("P") != 8:
             raise Unavailable("it needs a 64-bit Python")
         if not path.exists():
-            raise Unavailable("it is not built: no C++ compiler was found when Ostinato was installed")
+            raise Unavailable(_missing(path))
         try:
             self._native = ctypes.CDLL(str(path))
             self._declare()
@@ -123,6 +123,15 @@ class PackedWeights:
         assert made.value
         self.handle = made.value
         weakref.finalize(self, native.ost_packed_free, made.value)
+
+
+def _missing(path: Path) -> str:
+    """Why there is no library where it should be, and what to do: in a checkout, or installed without a compiler."""
+    checkout = Path(*path.parts[:-5])
+    if (checkout / "native" / "CMakeLists.txt").exists():
+        return f"it is not compiled: run `make native` in {checkout}"
+    again = "pip install --force-reinstall --no-deps --no-cache-dir ostinato"
+    return f"it was not compiled when Ostinato was installed: with GCC or Clang, `{again}` compiles it"
 
 
 def _parallel() -> int:
