@@ -155,7 +155,7 @@ def _read_ragged(sequence: Tensor, initial: Tensor, delay: int, sizes: Sizes, re
     """The same for sequences without padding, ``[N, 1, ...]``."""
     earlier, rows, places = sizes.earlier(delay, initial.shape[0], reverse)
     first = initial.flatten(0, 1).index_select(0, places).unsqueeze(1)
-    return sequence.index_select(0, earlier).index_copy(0, rows, first)
+    return sequence.index_select(0, earlier).index_copy_(0, rows, first)
 
 
 def _window(sequence: Tensor, initial: Tensor, delay: int, reverse: bool) -> Tensor | None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
+from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
 from ostinato.engines.derivatives import memory, pull_back, push_forward
@@ -25,7 +26,7 @@ from ostinato.program.evaluate import Run
 def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
     """Run a loop; returns its emits and the last values of its states (see ``engines.reference``)."""
     tensors = [*inputs, *initial]
-    if _forward_over_forward():
+    if _forward_over_forward() or _batched(tensors):
         return Reference(plan.loop).run(inputs, initial, run, reverse)
     forward_mode = _forward_mode()
     keep = forward_mode or (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors))
@@ -47,7 +48,7 @@ def is_plain(inputs: Sequence[Tensor], initial: Sequence[Tensor]) -> bool:
 
 def compiling(tensors: Sequence[Tensor]) -> bool:
     """Whether torch.func, forward mode or a compiler takes part."""
-    return _forward_mode() or torch.compiler.is_compiling() or faked(tensors)
+    return _forward_mode() or torch.compiler.is_compiling() or faked(tensors) or _batched(tensors)
 
 
 def _forward_mode() -> bool:
@@ -61,6 +62,11 @@ def _forward_over_forward() -> bool:
         return False
     stack = _functorch.get_interpreter_stack() or []
     return sum(level.key() == _functorch.TransformType.Jvp for level in stack) > 1
+
+
+def _batched(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors stand for several, as many cotangents at once do (``is_grads_batched``)."""
+    return any(map(is_legacy_batchedtensor, tensors))
 
 
 def _differentiable(value: Tensor) -> bool:

@@ -19,12 +19,11 @@ class Packing:
         self.batch = len(lengths)
         lengths = self.lengths = lengths.to(torch.int64)
         ordered, self.order = lengths.sort(descending=True, stable=True)
-        self.sorted = bool((ordered == lengths).all())
-        steps = int(ordered[0]) if self.batch else 0
-        live = torch.arange(steps).unsqueeze(1) < ordered  # [T, B]
-        self.sizes = Sizes(live.sum(1).tolist(), self.batch)
-        self.step, rank = live.nonzero().unbind(1)
-        self.row = self.order[rank]
+        self.sorted = torch.equal(ordered, lengths)
+        ends = torch.bincount(lengths, minlength=1)  # how many sequences end after so many steps
+        self.sizes = Sizes((self.batch - ends.cumsum(0))[:-1].tolist(), self.batch)
+        self.step, rank = self.sizes.rows
+        self.row = rank if self.sorted else self.order[rank]
 
     def live(self, steps: int) -> Tensor:
         """Where there are steps: bool ``[T, B]``."""
@@ -47,7 +46,7 @@ class Packing:
     def unpack(self, value: Tensor, steps: int, batch_first: bool) -> Tensor:
         """``[N, 1, ...]`` to ``[T, B, ...]``, zero at padding; in memory, with the batch first or the time."""
         index = self.row * steps + self.step if batch_first else self.step * self.batch + self.row
-        whole = value.new_zeros((steps * self.batch, *value.shape[2:])).index_copy(0, index, value.squeeze(1))
+        whole = value.new_zeros((steps * self.batch, *value.shape[2:])).index_copy_(0, index, value.squeeze(1))
         if batch_first:
             return whole.unflatten(0, (self.batch, steps)).transpose(0, 1)
         return whole.unflatten(0, (steps, self.batch))

@@ -28,14 +28,11 @@ class Sizes(tuple[int, ...]):
         return made
 
     @cached_property
-    def _steps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The first row of each step; the step, the sequence, and the sequence's length, of each row."""
-        sizes = torch.tensor(self, dtype=torch.int64)
-        first = sizes.cumsum(0) - sizes
-        step = torch.repeat_interleave(torch.arange(len(self)), sizes)
-        row = torch.arange(len(step)) - first[step]
-        lengths = torch.bincount(row, minlength=1)
-        return first, step, row, lengths[row]
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """The step and the sequence of each row."""
+        live = torch.arange(self[0] if self else 0) < torch.tensor(self, dtype=torch.int64).unsqueeze(1)  # [T, B]
+        step, sequence = live.nonzero().unbind(1)
+        return step, sequence
 
     def earlier(self, delay: int, depth: int, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Where each row finds a state's value of ``delay`` steps ago: the row of it, and, for the rows (second) that
@@ -50,9 +47,16 @@ class Sizes(tuple[int, ...]):
         return {}
 
     def _found(self, delay: int, depth: int, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
-        first, step, row, length = self._steps
+        step, sequence = self.rows
+        sizes = torch.tensor(self, dtype=torch.int64)
+        first = sizes.cumsum(0) - sizes
         at = step + delay if reverse else step - delay
-        begun = at < length if reverse else at >= 0
-        value = depth - 1 - (at - length) if reverse else depth + at
-        rows = (~begun).nonzero().squeeze(1)
-        return first[at.clamp(0, max(len(self) - 1, 0))] + row * begun, rows, (value * self.batch + row)[rows]
+        if reverse:
+            length = (sizes.unsqueeze(1) > torch.arange(self[0] if self else 0)).sum(0)[sequence]
+            rows = (at >= length).nonzero().squeeze(1)
+            value = depth - 1 - (at - length)[rows]
+        else:
+            rows = torch.arange(sum(self[:delay]))
+            value = depth + at[rows]
+        earlier = first[at.clamp(0, max(len(self) - 1, 0))] + sequence
+        return earlier.index_fill_(0, rows, 0), rows, value * self.batch + sequence[rows]

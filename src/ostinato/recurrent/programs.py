@@ -80,15 +80,15 @@ class Programs:
         def by_program(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
             run = Run(torch.float64, signature.device, tuple(xs[0].shape[:2]))
             given = _inputs(xs, constants) | named
-            with engine("reference"):
-                outs, finals = plan.run(given, starts, run, False)
+            outs, finals = plan.run(given, starts, run, False)
             return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
             outputs, values, finals = eager.run(cell, xs, constants, starts)
             return [outputs, *values, *finals]
 
-        probe(cell, program, signature, by_program, by_step)
+        with engine("reference"):
+            probe(cell, program, signature, by_program, by_step)
         return program
 
     def plan(self, program: Program, live: bool, reset: bool, all_states: bool) -> Plan:
