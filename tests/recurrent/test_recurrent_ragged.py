@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from ostinato import Recurrent, engine
 from ostinato.engines.choice import ENGINES
-from ostinato.engines.cpu import unavailable
+from ostinato.engines.cpu import CPU, unavailable
 from ostinato.engines.plan import Plan
 from ostinato.engines.ragged import Packing
 from ostinato.engines.reference import Reference
@@ -69,7 +69,9 @@ def test_engines_agree(name, lengths, reverse):
     rnn = Recurrent(cell)
     rnn(catalogue.inputs(cell, 2, 2))
     (plan,) = rnn._programs.plans.values()
-    loop = Plan(plan.program).loop.keeping
+    whole = Plan(plan.program).loop
+    assert whole is not None and plan.loop is not None
+    loop = whole.keeping
     packing = Packing(torch.tensor(lengths))
     run = Run(torch.float64, torch.device("cpu"), (packing.total, 1), packing.sizes)
     inputs = [torch.randn(*((packing.total, 1) if loop.nodes[i].op == "x" else ()), *loop.nodes[i].shape,
@@ -132,7 +134,7 @@ def test_who_does_without_padding():
     x = catalogue.inputs(rnn.cell, STEPS, 2)
     seen = []
 
-    class Looking(ENGINES["cpu"]):
+    class Looking(CPU):
         def run(self, inputs, initial, run, reverse):
             seen.append(run.sizes)
             return super().run(inputs, initial, run, reverse)

@@ -34,8 +34,8 @@ def sum_rows(value: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
-def _call(dtype: torch.dtype, m: int, n: int, k: int, a: tuple[int, int, int], b: tuple[int, int, int],
-          init: tuple[int, int], c: tuple[int, int], sums: int) -> None:
+def _call(dtype: torch.dtype, m: int, n: int, k: int, a: tuple[int, ...], b: tuple[int, ...],
+          init: tuple[int, ...], c: tuple[int, ...], sums: int) -> None:
     native = library()
     words = array("q", (BYTES[dtype], m, n, k, *a, *b, *init, *c, sums, torch.get_num_threads(), native.parallel))
     code = native.multiply(words.buffer_info()[0])
