@@ -85,6 +85,22 @@ def _closure(program: Program, roots: set[int], loop: set[int]) -> tuple[int, ..
     return tuple(sorted(found))
 
 
+def as_loop(program: Program) -> tuple[Program, tuple[int, ...]]:
+    """All that depends on a step as one loop, which emits what the program does, and the nodes before it: parts P and
+    Q, named as in :class:`Split`; inputs of part X keep their names."""
+    builder, made = Builder(), {}
+    parts = program.parts
+    for i, node in enumerate(program.nodes):
+        builder.source = node.source
+        if parts[i] in "PQ" and node.op != "const":
+            made[i] = _leaf(builder, program, i)
+        else:
+            made[i] = builder.copy(node, [made[a] for a in node.args])
+    loop = finish(builder, program.states, {name: made[i] for name, i in program.next.items()},
+                  {name: made[i] for name, i in program.emit.items()})
+    return loop, _closure(program, {int(n[1:]) for n, i in loop.inputs.items() if loop.nodes[i].op in "pq"}, set())
+
+
 def drop_idle_states(program: Program, wanted: Iterable[str] = ()) -> Program:
     """Leave out the states that nothing emitted, and no ``wanted`` state, depends on."""
     from ostinato.program.ir import reachable

@@ -22,6 +22,7 @@ from ostinato.recurrent.arguments import (
 )
 from ostinato.recurrent.explanation import Explanation, explain
 from ostinato.recurrent.programs import Programs, attribute_names, readings, signature_of
+from ostinato.recurrent.stepper import Stepper
 from ostinato.recurrent.streaming import Stream
 
 
@@ -182,6 +183,19 @@ class Recurrent(nn.Module):
             ValueError: when this module runs in reverse, which needs the whole sequence.
         """
         return Stream(self, initial, constants)
+
+    def stepper(self, x: Tensors, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stepper:
+        """A step a call at the least cost, for serving; see :class:`ostinato.recurrent.stepper.Stepper`.
+
+        Args:
+            x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
+            initial: the states to begin with. Default: the declared initial values.
+
+        Raises:
+            ValueError: when this module runs in reverse.
+            FallbackError: when the CPU engine cannot run the step.
+        """
+        return Stepper(self, x, initial, constants)
 
     def explain(self, x: Tensors | None = None, *, constants: Tensors = ()) -> Explanation:
         """Which engine runs and why, bytes saved and matrix products per step.

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ostinato.recurrent.arguments import Tensors, listed
+from ostinato.engines.choice import FallbackError, candidates
+from ostinato.engines.differentiable import compiling
+from ostinato.recurrent.arguments import Tensors, autocasting, listed
+from ostinato.recurrent.stepper import Stepper
+from ostinato.recurrent.watch import Watch
 
 if TYPE_CHECKING:
     from ostinato.recurrent.module import Recurrent
@@ -31,7 +35,20 @@ class Stream:
         if recurrent.reverse:
             raise ValueError("a reversed Recurrent cannot stream: it begins with the last time step")
         self.recurrent, self.constants = recurrent, constants
-        self.states: tuple[Tensor, ...] | None = None if initial is None else tuple(listed(initial, "initial"))
+        self._states: tuple[Tensor, ...] | None = None if initial is None else tuple(listed(initial, "initial"))
+        self._stepper: Stepper | None = None
+        self._stepping = False
+        """Whether the stepper has the states."""
+        self._refused: Watch | None = None
+
+    @property
+    def states(self) -> tuple[Tensor, ...] | None:
+        """The states after the last chunk, as ``initial`` takes them; None before the first."""
+        return self._stepper.states if self._stepper and self._stepping else self._states
+
+    @states.setter
+    def states(self, states: tuple[Tensor, ...] | None) -> None:
+        self._states, self._stepping = states, False
 
     @torch.no_grad()
     def __call__(self, x: Tensors, reset: Tensor | None = None) -> Tensor:
@@ -40,8 +57,40 @@ class Stream:
         xs = listed(x, "x")
         if xs[0].dim() >= 2 and xs[0].shape[time] == 0:
             return self._nothing(xs, time)
+        if reset is None and all(v.dim() >= 2 and v.shape[time] == 1 for v in xs):
+            steps = [v.select(time, 0) for v in xs]
+            if (stepper := self._ready(steps)) is not None:
+                return stepper(*steps).clone().unsqueeze(time)
         outputs, self.states = self.recurrent(xs, self.states, reset=reset, constants=self.constants)
         return outputs
+
+    def _ready(self, steps: list[Tensor]) -> Stepper | None:
+        """What runs single steps like these, if anything does: made again when the cell was changed."""
+        cell, stepper = self.recurrent.cell, self._stepper
+        if candidates()[0].name != "cpu" or compiling(steps) or autocasting(steps[0].device):
+            return None
+        if stepper is None or not stepper.takes(steps) or not self._watch.unchanged(cell):
+            stepper = self._made(steps)
+            if stepper is None:
+                return None
+        elif not self._stepping:
+            stepper.load(self._states)
+        self._stepping = True
+        return stepper
+
+    def _made(self, steps: list[Tensor]) -> Stepper | None:
+        cell, states = self.recurrent.cell, self.states
+        if self._refused is not None and self._refused.unchanged(cell):
+            return None
+        try:
+            stepper = self.recurrent.stepper(steps, states, constants=self.constants)
+        except FallbackError:
+            self._refused = Watch(cell)
+            return None
+        if not stepper.takes(steps):
+            return None
+        self._stepper, self._watch, self._states = stepper, Watch(cell), None
+        return stepper
 
     def _nothing(self, xs: list[Tensor], time: int) -> Tensor:
         """No steps: no outputs, and the states stay; the shape is that of one step's output."""

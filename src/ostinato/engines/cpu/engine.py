@@ -76,11 +76,14 @@ class CPU:
         Raises:
             ValueError: on an input of another shape, dtype or device than the loop's.
         """
-        sizes = getattr(run, "sizes", None)
-        prepared = self._prepared.get((run.dtype, sizes is not None)) or self._prepare(run.dtype, sizes is not None)
-        return prepared.run(inputs, initial, run.lead, sizes, reverse)
+        sizes = run.sizes
+        return self.prepared(run.dtype, sizes is not None).run(inputs, initial, run.lead, sizes, reverse)
 
-    def _prepare(self, dtype: torch.dtype, ragged: bool) -> Prepared:
+    def prepared(self, dtype: torch.dtype, ragged: bool = False) -> Prepared:
+        """The loop's plan in the library."""
+        found = self._prepared.get((dtype, ragged))
+        if found is not None:
+            return found
         if dtype not in BYTES:
             raise ValueError(f"the CPU engine runs on float32 and float64, not on {dtype}")
         lowered = lower(self.loop, ragged=True) if ragged else self._plain
@@ -115,7 +118,7 @@ class Prepared:
         """One call; see :meth:`CPU.run`."""
         alive: list[object] = []
         places = [0] * self.n_places
-        outs = [self._emit(spec, lead, reverse, places) for spec in self.emits]
+        outs = [self.emit(spec, lead, reverse, places) for spec in self.emits]
         batch = lead[1] if sizes is None else initial[0].shape[1] if initial else int(sizes[0])
         finals = [torch.empty((depth, batch, *shape), dtype=self.dtype) for depth, shape in self.states]
         if not lead[0] or not batch:
@@ -161,7 +164,7 @@ class Prepared:
         if code:
             self.library.check(code)
 
-    def _emit(self, spec: tuple[int, int, Shape, int, torch.dtype], lead: tuple[int, ...], reverse: bool,
+    def emit(self, spec: tuple[int, int, Shape, int, torch.dtype], lead: tuple[int, ...], reverse: bool,
               places: list[int]) -> Tensor:
         """Memory for an emit. One that a state is kept in has room for its initial values before the first step, in
         the same storage; the tensor is its sequence, and no view for autograd."""

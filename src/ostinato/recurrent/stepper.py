@@ -1,0 +1,132 @@
+"""One step at a time, as fast as it goes: for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ostinato.engines.choice import FallbackError
+from ostinato.engines.cpu import CPU
+from ostinato.engines.cpu.step import Step
+from ostinato.program import CannotTrace
+from ostinato.program.evaluate import Run, Schedule, Values
+from ostinato.program.loop_features import with_features
+from ostinato.program.split import as_loop
+from ostinato.program.trace import tensors_of
+from ostinato.recurrent.arguments import Tensors, check, listed, start_values
+from ostinato.recurrent.programs import lock_of, signature_of
+
+if TYPE_CHECKING:
+    from ostinato.recurrent.module import Recurrent
+
+
+class Stepper:
+    """Runs a recurrence for a batch of sequences one step a call, on the CPU engine, in memory that stays where it is.
+
+    It is made for the cell as it is (its mode, its attributes); parameters that change are noticed and packed again,
+    unless they change through ``.data``: then call :meth:`refresh`. No gradients; one thread at a time.
+
+    Args:
+        recurrent: what runs.
+        x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
+        initial: the states to begin with. Default: the declared values.
+        constants: per-sequence constants.
+
+    Attributes:
+        inputs: ``[B, ...]`` each: a step reads them here, or is given others, which it copies.
+        output: ``[B, ...]``: a step's result, until the next step.
+        packed: how many times the parameters were packed.
+
+    Raises:
+        ValueError: for a reversed ``Recurrent``, which begins with the last time step.
+        FallbackError: when the CPU engine cannot run the step, with the reason.
+
+    >>> from ostinato import Recurrent, cells
+    >>> stepper = Recurrent(cells.GRU(3, 4)).stepper(torch.zeros(1, 3))
+    >>> stepper(torch.ones(1, 3)).shape
+    torch.Size([1, 4])
+    """
+
+    def __init__(self, recurrent: Recurrent, x: Tensors, initial: Tensors | None = None,
+                 constants: Tensors = ()) -> None:
+        if recurrent.reverse:
+            raise ValueError("a reversed Recurrent takes no single steps: it begins with the last time step")
+        cell = self._cell = recurrent.cell
+        given = check(cell, [v.unsqueeze(0) for v in listed(x, "x")], initial, None, None, None, constants, False)
+        with lock_of(cell):
+            program = recurrent._programs.program(cell, signature_of(given))
+            if isinstance(program, CannotTrace):
+                raise FallbackError(f"{type(cell).__name__} has no program to step through: {program}") from program
+            self._places = [(table, key, name) for table, key, name, _ in tensors_of(cell) if name in program.inputs]
+        self._program = with_features(program, False, False, False)
+        loop, before = as_loop(self._program)
+        device = given.inputs[0].device
+        refusal = CPU.refusal(loop, given.dtype, device)
+        if refusal is not None:
+            raise FallbackError(f"{type(cell).__name__} cannot be stepped natively: {refusal}")
+        self._run = Run(given.dtype, device, (1, given.batch))
+        self._step = Step(loop, given.dtype, given.batch)
+        self._fixed = {name: int(name[1:]) for name, i in loop.inputs.items() if loop.nodes[i].op in "pq"}
+        self._before = Schedule(self._program, before, self._fixed.values())
+        self._constants = {f"q{i}": v for i, v in enumerate(given.constants)} | dict(program.tensors)
+        self.inputs = [self._step.inputs.get(f"x{i}", torch.empty_like(v[0])) for i, v in enumerate(given.inputs)]
+        self.output = self._step.emits["output"]
+        self.packed = 0
+        self.load(initial)
+        self.refresh()
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """One step: of ``inputs``, or, without any, of what lies in ``self.inputs``; returns ``self.output``.
+
+        Raises:
+            ValueError: on an input of another shape, or on too few.
+        """
+        if inputs:
+            for mine, given in zip(self.inputs, inputs, strict=True):
+                if given.shape != mine.shape:
+                    raise ValueError(f"this stepper takes inputs of {list(mine.shape)}, got {list(given.shape)}")
+                mine.copy_(given)
+        for table, key, value, version, address in self._seen:
+            if table[key] is not value or value._version != version or value.data_ptr() != address:
+                self.refresh()
+                break
+        self._step()
+        return self.output
+
+    def takes(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether inputs are of these shapes, dtypes and this device."""
+        return len(inputs) == len(self.inputs) and all(
+            a.shape == b.shape and a.dtype == b.dtype and a.is_cpu for a, b in zip(inputs, self.inputs, strict=True))
+
+    @property
+    def states(self) -> tuple[Tensor, ...]:
+        """The states after the last step, as ``initial`` takes them: copies."""
+        return tuple(v.transpose(0, 1).clone() if s.depth > 1 else v[0].clone()
+                     for s, v in zip(self._cell.states, self._step.states, strict=True))
+
+    def load(self, states: Tensors | None = None) -> None:
+        """Go on from other states, given as ``initial`` is; None: the declared initial values."""
+        starts = start_values(self._cell, states, self._run.lead[1], self._run.dtype, self._run.device)
+        for mine, given in zip(self._step.states, starts, strict=True):
+            mine.copy_(given.detach())
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Pack the parameters as they are now."""
+        with lock_of(self._cell):
+            named = {name: table[key].detach() for table, key, name in self._places}
+            self._seen = [(table, key, table[key], table[key]._version, table[key].data_ptr())
+                          for table, key, _ in self._places]
+        run = self._run
+        given = self._constants | named
+        values: Values = {i: given[name] for name, i in self._program.inputs.items() if name in given}
+        self._before.start(values, run)
+        self._before(values, run)
+        nodes = self._program.nodes
+        lead = {"P": (), "Q": (run.lead[1],)}
+        parts = self._program.parts
+        self._step.fix({name: values[i].expand(*lead[parts[i]], *nodes[i].shape) for name, i in self._fixed.items()})
+        self.packed += 1
