@@ -30,6 +30,9 @@ class Schedule:
     def __init__(self, places: Places) -> None:
         self.places, self.values = places, places.values
         self.inputs: dict[int, list[int]] = {}
+        """What must be computed before a value."""
+        self.before: dict[int, set[int]] = {}
+        """Those of them that must be in memory, in a stage before."""
         self.order = self._needed()
         self.users: dict[int, list[int]] = {i: [] for i in self.order}
         for i in self.order:
@@ -70,8 +73,9 @@ class Schedule:
             if entered:
                 order[i] = None
                 continue
-            found = [m for v in operands(self.values[i]) for m in self._makers(v.of)]
-            self.inputs[i] = list(dict.fromkeys(found))
+            views = operands(self.values[i])
+            self.inputs[i] = list(dict.fromkeys(m for v in views for m in self._makers(v.of)))
+            self.before[i] = {m for v in views if not self.local(i, v) for m in self._makers(v.of)}
             stack.append((i, True))
             stack.extend((m, False) for m in self.inputs[i] if m not in order)
         return list(order)
@@ -125,8 +129,7 @@ class Schedule:
     def _closure(self, group: Iterable[int], done: set[int]) -> Stage:
         stage, inside = Stage([]), set[int]()
         for i in group:
-            here = inside.difference(v.of for v in operands(self.values[i]) if not self.local(i, v))
-            ready = all(d in done or d in here for d in self.inputs[i])
+            ready = all(d in done or d in inside for d in self.inputs[i]) and self.before[i] <= done
             if ready and divided(prod(self.values[i].shape), stage.cuts | self.cuts[i]):
                 stage.members.append(i)
                 stage.cuts |= self.cuts[i]
