@@ -1,3 +1,5 @@
+# pyright: reportOptionalMemberAccess=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 """Single steps in memory that stays where it is: the same as a whole call; changes of the cell; refusals."""
 
 import catalogue
@@ -89,9 +91,9 @@ def test_parameters_that_change_are_packed_again(change):
 def test_refusals():
     with pytest.raises(ValueError, match="a reversed Recurrent takes no single steps"):
         Recurrent(cells.Elman(3, 4), reverse=True).stepper(torch.zeros(1, 3))
-    with pytest.raises(FallbackError, match="Stubborn has no program to step through: .*return h / 2"):
+    with pytest.raises(FallbackError, match=r"Stubborn has no program to step through: .*return h / 2"):
         Recurrent(Stubborn()).stepper(torch.zeros(1, 3, dtype=torch.float64))
-    with pytest.raises(FallbackError, match="Tagger cannot be stepped natively: .*whole numbers"):
+    with pytest.raises(FallbackError, match=r"Tagger cannot be stepped natively: .*whole numbers"):
         Recurrent(Tagger()).stepper((torch.zeros(1, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.float64)),
                                     constants=torch.zeros(1, 2, dtype=torch.float64))
     stepper = Recurrent(cells.Elman(3, 4)).stepper(torch.zeros(2, 3))
