@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ostinato.engines.choice import Engine, FallbackError, candidates, is_strict, reason_of, wanted
-from ostinato.engines.cpu import unavailable
+from ostinato.engines.chunks import Chunks
+from ostinato.engines.cpu import CPU, unavailable
 from ostinato.engines.cpu.steps import Products
 from ostinato.program.evaluate import Run, Schedule, Values
 from ostinato.program.ir import Program
@@ -51,6 +52,7 @@ class Runner:
 
     def __init__(self, pieces: Pieces, engine: Engine | None, name: str, reason: str) -> None:
         self.pieces, self.engine, self.name, self.reason = pieces, engine, name, reason
+        self.chunks = Chunks(pieces, Products) if isinstance(engine, CPU) else None
         program, made = pieces.program, set(pieces.taken)
         self.places = list(program.inputs.values())
         self.emits = [(name, i, i in made, program.nodes[i].shape) for name, i in program.emit.items()]
@@ -59,7 +61,9 @@ class Runner:
             reverse: bool) -> tuple[Values, list[Tensor]]:
         """The values by node, the emits' among them, and the last values of the states (see :class:`Engine`)."""
         values: Values = dict(zip(self.places, inputs, strict=True))
-        engine = self.engine
+        engine, chunks = self.engine, self.chunks
+        if chunks and isinstance(engine, CPU) and (steps := chunks.steps(run)):
+            return values, chunks.run(values, initial, run, reverse, engine, steps)
         loop = None if engine is None else lambda given: engine.run(given, initial, run, reverse)
         return values, self.pieces.run(values, run, loop)
 

@@ -66,18 +66,25 @@ class CPU:
         self._prepared: dict[tuple[torch.dtype, bool], Prepared] = {}
 
     def run(
-        self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool
+        self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool,
+        into: Sequence[Tensor | None] | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Repeat the loop over time; see ``engines.reference``.
 
         With ``run.sizes``, how many sequences each step has: the inputs and emits are ``[N, 1, ...]``, the sequences of
-        all steps one after the other.
+        all steps one after the other. Emits are written ``into`` successive steps of what :meth:`room` made, if given.
 
         Raises:
             ValueError: on an input of another shape, dtype or device than the loop's.
         """
         sizes = run.sizes
-        return self.prepared(run.dtype, sizes is not None).run(inputs, initial, run.lead, sizes, reverse)
+        return self.prepared(run.dtype, sizes is not None).run(inputs, initial, run.lead, sizes, reverse, into)
+
+    def room(self, run: Run, reverse: bool, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """Memory for the emits ``wanted``, for a run in several pieces of time."""
+        made = self.prepared(run.dtype)
+        return [made.emit(spec, run.lead, reverse) if want else None
+                for spec, want in zip(made.emits, wanted, strict=True)]
 
     def prepared(self, dtype: torch.dtype, ragged: bool = False) -> Prepared:
         """The loop's plan in the library."""
@@ -99,10 +106,11 @@ class Prepared:
         self.plan = native.plan(lowered.words(BYTES[dtype]), lowered.constants)
         nodes = loop.nodes
         names = [nodes[i] for i in loop.inputs.values()]
-        leads = {Kind.X: 2, Kind.FLAGS_X: 2, Kind.Q: 1, Kind.FLAGS_Q: 1, Kind.P: 0}
-        self.given = [(3 * k, a.which, leads[a.kind], names[a.which].shape, dense(names[a.which].shape),
+        leads = {"x": 2, "q": 1, "p": 0}
+        inputs = (Kind.X, Kind.Q, Kind.P, Kind.FLAGS_X, Kind.FLAGS_Q)
+        self.given = [(3 * k, a.which, leads[names[a.which].op], names[a.which].shape, dense(names[a.which].shape),
                        torch.bool if a.kind.flags else dtype)
-                      for k, a in enumerate(lowered.arrays) if a.kind in leads]
+                      for k, a in enumerate(lowered.arrays) if a.kind in inputs]
         at = {a.which: 3 * k for k, a in enumerate(lowered.arrays) if a.kind in (Kind.EMIT, Kind.FLAGS_EMIT)}
         made = zip((nodes[i] for i in loop.emit.values()), lowered.room, strict=True)
         self.emits = [(at[k], room, n.shape, prod(n.shape), torch.bool if n.dtype == "bool" else dtype)
@@ -114,11 +122,15 @@ class Prepared:
         self.at_initial = self.at_weights + 4 * len(self.weights)
 
     def run(self, inputs: Sequence[Tensor], initial: Sequence[Tensor], lead: tuple[int, ...],
-            sizes: Tensor | Sequence[int] | None, reverse: bool) -> tuple[list[Tensor], list[Tensor]]:
+            sizes: Tensor | Sequence[int] | None, reverse: bool,
+            into: Sequence[Tensor | None] | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """One call; see :meth:`CPU.run`."""
         alive: list[object] = []
         places = [0] * self.n_places
-        outs = [self.emit(spec, lead, reverse, places) for spec in self.emits]
+        outs = []
+        for spec, given in zip(self.emits, into or [None] * len(self.emits), strict=True):
+            outs.append(self.emit(spec, lead, reverse) if given is None else given)
+            places[spec[0] : spec[0] + 3] = outs[-1].data_ptr(), lead[1] * spec[3], spec[3]
         batch = lead[1] if sizes is None else initial[0].shape[1] if initial else int(sizes[0])
         finals = [torch.empty((depth, batch, *shape), dtype=self.dtype) for depth, shape in self.states]
         if not lead[0] or not batch:
@@ -164,11 +176,10 @@ class Prepared:
         if code:
             self.library.check(code)
 
-    def emit(self, spec: tuple[int, int, Shape, int, torch.dtype], lead: tuple[int, ...], reverse: bool,
-              places: list[int]) -> Tensor:
+    def emit(self, spec: tuple[int, int, Shape, int, torch.dtype], lead: tuple[int, ...], reverse: bool) -> Tensor:
         """Memory for an emit. One that a state is kept in has room for its initial values before the first step, in
         the same storage; the tensor is its sequence, and no view for autograd."""
-        at, room, shape, size, dtype = spec
+        _, room, shape, size, dtype = spec
         steps, batch = lead
         if room:
             row = batch * size
@@ -177,7 +188,6 @@ class Prepared:
                 storage, 0 if reverse else room * row, (steps, batch, *shape), (row, size, *dense(shape)))
         else:
             out = torch.empty((steps, batch, *shape), dtype=dtype)
-        places[at : at + 3] = out.data_ptr(), batch * size, size
         return out
 
     @staticmethod

@@ -38,7 +38,9 @@ class Step:
             if kind == 2:
                 value = self.inputs[names[i]] = torch.zeros((batch, *shape), dtype=dtype_of)
                 places[at : at + 3] = value.data_ptr(), 0, value.stride(0) if batch else 0
-        outs = [plan.emit(spec, (1, batch), False, places) for spec in plan.emits]
+        outs = [plan.emit(spec, (1, batch), False) for spec in plan.emits]
+        for (at, _, _, size, _), out in zip(plan.emits, outs, strict=True):
+            places[at : at + 3] = out.data_ptr(), batch * size, size
         self.emits = {name: out[0] for name, out in zip(loop.emit, outs, strict=True)}
         self.states = [torch.zeros((depth, batch, *shape), dtype=dtype) for depth, shape in plan.states]
         addresses = [state.data_ptr() for state in self.states]
