@@ -9,14 +9,15 @@ from torch import Tensor
 
 from ostinato.engines.cpu.products import multiply, sum_rows
 from ostinato.program.evaluate import Line, Schedule
-from ostinato.program.ir import Node, Program
+from ostinato.program.ir import Program
 
 
 class Products(Schedule):
-    """A schedule for plain tensors on cpu of float32 or float64, without derivatives. A bias goes with its product."""
+    """A schedule for plain tensors on cpu of float32 or float64, without derivatives. What is added to a product goes
+    with it: a bias, or another product."""
 
     def made(self, nodes: Sequence[int], kept: set[int]) -> list[Line]:
-        """The nodes that are computed, without the products that a bias takes along."""
+        """The nodes that are computed, without the products that a sum takes along."""
         lines = super().made(nodes, kept)
         users = Counter(a for _, _, args in lines for a in args)
         products = {i: args for i, _, args in lines if _is_product(self.program, i)}
@@ -47,22 +48,25 @@ def _is_product(program: Program, i: int) -> bool:
 
 
 def biased_product(program: Program, i: int) -> int | None:
-    """The product, of parts X or Y, that a node adds a vector of parameters to."""
-    node: Node = program.nodes[i]
-    if node.op != "add":
+    """The product, of parts X or Y, to which a node adds a vector of parameters or something as large as itself."""
+    node, nodes, parts = program.nodes[i], program.nodes, program.parts
+    if node.op != "add" or len(node.shape) != 1:
         return None
-    for product, bias in (node.args, node.args[::-1]):
-        if (program.nodes[product].op == "matmul" and program.parts[product] in "XY" and program.parts[bias] == "P"
-                and program.nodes[bias].shape == node.shape[-1:] and len(node.shape) == 1):
+    for product, other in sorted(zip(node.args, node.args[::-1], strict=True), reverse=True):
+        fits = nodes[other].shape == node.shape and nodes[other].dtype == "float" and parts[other] in "PXY"
+        if fits and nodes[product].op == "matmul" and parts[product] in "XY":
             return product
     return None
 
 
-def _product(a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``[T, B, ..., K]`` by ``[K, N]``, plus ``[N]``. A result lies in memory as ``a`` does: batch or time first."""
-    turned = a.dim() > 2 and not a.is_contiguous() and a.transpose(0, 1).is_contiguous()
+def _product(a: Tensor, weight: Tensor, begin: Tensor | None = None) -> Tensor:
+    """``begin`` (``[N]`` or ``[T, B, ..., N]``) plus ``[T, B, ..., K]`` by ``[K, N]``. A result lies in memory as ``a``
+    does: batch or time first."""
+    vector = begin is None or begin.dim() == 1
+    turned = vector and a.dim() > 2 and not a.is_contiguous() and a.transpose(0, 1).is_contiguous()
     a = a.transpose(0, 1) if turned else a
-    out = multiply(_rows(a), weight, bias).view(*a.shape[:-1], weight.shape[1])
+    out = multiply(_rows(a), weight, begin if begin is None or vector else _rows(begin))
+    out = out.view(*a.shape[:-1], weight.shape[1])
     return out.transpose(0, 1) if turned else out
 
 
