@@ -136,7 +136,7 @@ class Machine:
             elif a.kind in (Q, FLAGS_Q):
                 self.now.append(given[i][:size])
             elif a.kind == P:
-                self.now.append(np.broadcast_to(given[i], (size, a.size)))
+                self.now.append(np.broadcast_to(given[i].reshape(a.size), (size, a.size)))
             else:
                 self.now.append(np.full((size, a.size), np.nan, self.dtype))
             # NaN where an array of this step is not written yet.
@@ -251,13 +251,14 @@ class Words:
     def run(self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool
             ) -> tuple[list[Tensor], list[Tensor]]:
         """As every engine; see ``ostinato.engines.reference``."""
-        ragged = getattr(run, "sizes", None) is not None
-        steps, batch = run.lead
-        sizes = [int(n) for n in run.sizes] if ragged else [batch] * steps  # pyright: ignore
+        ragged = run.sizes is not None
+        steps, batch = run.lead[0], run.batch
+        sizes = [batch] * steps if run.sizes is None else list(run.sizes)
         lowered = lower(self.loop, ragged)
         machine = Machine.read(lowered.words(run.dtype.itemsize), lowered.constants)
-        given = {k: _array(inputs[a.which], a.kind, a.size) for k, a in enumerate(lowered.arrays)
-                 if a.kind not in (STATE, EMIT, SCRATCH, FLAGS_EMIT)}
+        leads = [self.loop.nodes[i].op for i in self.loop.inputs.values()]
+        given = {k: _array(inputs[a.which], leads[a.which] == "p" and a.kind != P, batch, a.size)
+                 for k, a in enumerate(lowered.arrays) if a.kind not in (STATE, EMIT, SCRATCH, FLAGS_EMIT)}
         weights = [inputs[i].detach().reshape(shape).numpy() for i, shape in
                    zip(lowered.weights, machine.weights, strict=True)]
         starts = [v.detach().reshape(*v.shape[:2], -1).numpy() for v in initial]
@@ -272,6 +273,6 @@ class Words:
         return emits, [torch.from_numpy(f).reshape(shape).clone() for f, shape in zip(finals, shapes, strict=True)]
 
 
-def _array(value: Tensor, kind: int, size: int) -> np.ndarray:
-    value = value.detach()
-    return value.reshape(size).numpy() if kind == P else value.reshape(-1, size).numpy()
+def _array(value: Tensor, for_all: bool, batch: int, size: int) -> np.ndarray:
+    value = value.detach().reshape(-1, size)
+    return value.expand(batch, size).numpy() if for_all else value.numpy()

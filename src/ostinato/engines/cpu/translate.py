@@ -95,9 +95,8 @@ class Translation:
     def _input(self, i: int) -> View:
         node = self.loop.nodes[i]
         if i not in self._arrays:
-            kinds = {"x": (Kind.X, Kind.FLAGS_X), "q": (Kind.Q, Kind.FLAGS_Q), "p": (Kind.P, Kind.P)}
-            if node.op == "p" and node.dtype == "bool":
-                raise CannotRun("takes booleans as a parameter", node.source)
+            # Flags of a parameter are those of every sequence, with no step from one to the next.
+            kinds = {"x": (Kind.X, Kind.FLAGS_X), "q": (Kind.Q, Kind.FLAGS_Q), "p": (Kind.P, Kind.FLAGS_Q)}
             kind = kinds[node.op][node.dtype == "bool"]
             self._arrays[i] = Array(kind, prod(node.shape), self._inputs[i])
         return self.leaf(self._arrays[i], node.shape)
