@@ -88,6 +88,18 @@ def test_parameters_that_change_are_packed_again(change):
     assert not torch.equal(before, stepper.output)
 
 
+def test_in_and_out_of_inference_mode():
+    with torch.inference_mode():
+        rnn, x = Recurrent(cells.GRU(3, 4)), torch.ones(1, 3)
+        stepper, stream = rnn.stepper(x), rnn.stream()
+        first = stepper(x).clone()
+        assert_close(stream(x.unsqueeze(1))[:, 0], first)
+    with torch.no_grad():
+        second = stepper(torch.ones(1, 3)).clone()
+        assert_close(stream(torch.ones(1, 1, 3))[:, 0], second)
+        assert_close(torch.stack([first, second], 1), rnn(torch.ones(1, 2, 3))[0])
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="a reversed Recurrent takes no single steps"):
         Recurrent(cells.Elman(3, 4), reverse=True).stepper(torch.zeros(1, 3))

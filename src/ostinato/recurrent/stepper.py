@@ -50,6 +50,7 @@ class Stepper:
     torch.Size([1, 4])
     """
 
+    @torch.inference_mode(False)  # what is made in that mode cannot be written to outside of it
     def __init__(self, recurrent: Recurrent, x: Tensors, initial: Tensors | None = None,
                  constants: Tensors = ()) -> None:
         if recurrent.reverse:
@@ -89,8 +90,12 @@ class Stepper:
                 if given.shape != mine.shape:
                     raise ValueError(f"this stepper takes inputs of {list(mine.shape)}, got {list(given.shape)}")
                 mine.copy_(given)
-        for table, key, value, version, address in self._seen:
-            if table[key] is not value or value._version != version or value.data_ptr() != address:
+        for table, key, value, address in self._seen:
+            if table[key] is not value or value.data_ptr() != address:
+                self.refresh()
+                break
+        for value, version in self._versions:
+            if value._version != version:
                 self.refresh()
                 break
         self._step()
@@ -114,12 +119,13 @@ class Stepper:
             mine.copy_(given.detach())
 
     @torch.no_grad()
+    @torch.inference_mode(False)
     def refresh(self) -> None:
         """Pack the parameters as they are now."""
         with lock_of(self._cell):
             named = {name: table[key].detach() for table, key, name in self._places}
-            self._seen = [(table, key, table[key], table[key]._version, table[key].data_ptr())
-                          for table, key, _ in self._places]
+            self._seen = [(table, key, table[key], table[key].data_ptr()) for table, key, _ in self._places]
+            self._versions = [(v, v._version) for _, _, v, _ in self._seen if not v.is_inference()]
         run = self._run
         given = self._constants | named
         values: Values = {i: given[name] for name, i in self._program.inputs.items() if name in given}
