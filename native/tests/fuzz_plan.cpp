@@ -34,7 +34,7 @@ Plan valid(Random& random) {
   }
 }
 
-void spoil(std::vector<Word>& words, Random& random) {
+[[maybe_unused]] void spoil(std::vector<Word>& words, Random& random) {
   for (Word n = pick(random, 0, 4); n > 0 && !words.empty(); --n) {
     const auto at = [&] { return words.begin() + pick(random, 0, Word(words.size()) - 1); };
     switch (pick(random, 0, 9)) {
