@@ -22,7 +22,9 @@
  * all. STATE: carried; depth past steps can be read (delay 1..depth), delay 0 is this step's value, which a stage
  * must write. EMIT: written at each step (delay 0), readable later in the same step. SCRATCH: readable later in the
  * same step. FLAGS_X, FLAGS_Q, FLAGS_EMIT: as X, Q, EMIT, of one byte an element (0 or 1). A STATE with alias e >= 0 is
- * kept in the EMIT array e, of the same size: nothing is written to the STATE array itself.
+ * kept in the EMIT array e, of the same size: nothing is written to the STATE array itself. That EMIT
+ * needs memory for depth steps more, before its first step (after its last in reverse), where a run puts the initial
+ * values; and it cannot be ragged.
  *
  * GEMM: for i < m, g < G:  target[offset + (i*G + g)*N ..] = init[same] + a[offset + (i*G + g)*K ..] @ weight[g].
  * MAP: for each point of d0 x d1 x d2 x n, the instructions in order. A slot holds a value within one tile only.

@@ -1,7 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
-#include <limits>
+#include <cstdlib>
 
 #include "message.h"
 
@@ -248,9 +248,19 @@ class Reader {
     return OST_OK;
   }
 
+  // Whether no two points share an element: each stride reaches beyond all that the smaller ones span.
   bool injective(const MapRef& ref, const Index* size) const {
-    for (Index i = 0; i < dims; ++i)
-      if (size[i] > 1 && ref.stride[i] == 0) return false;
+    bool used[dims] = {};
+    Index reach = 0;
+    for (Index n = 0; n < dims; ++n) {
+      Index next = -1;
+      for (Index i = 0; i < dims; ++i)
+        if (!used[i] && (next < 0 || std::abs(ref.stride[i]) < std::abs(ref.stride[next]))) next = i;
+      used[next] = true;
+      if (size[next] == 1) continue;
+      if (std::abs(ref.stride[next]) <= reach) return false;
+      reach += (size[next] - 1) * std::abs(ref.stride[next]);
+    }
     return true;
   }
 

@@ -69,6 +69,9 @@ TEST(stages_that_cannot_be) {
       [](Small& s) { s.p.map({1, 1, 0, 4}, 1, {s.p.whole(s.x), s.p.whole(s.out)}, {{op("copy"), 2, 1}}); },
       [](Small& s) { s.p.map({1, 1, 1, 4}, 1, {{{s.x}, {0, 0, 0, -1}}}, {{op("copy"), 0, 1}}); }, // below its array
       [](Small& s) { s.p.map({1, 1, 1, 4}, 1, {{{s.out}, {}}}, {{op("copy"), 1, s.p.constant(1)}}); }, // one place
+      [](Small& s) {  // overlaps itself
+        s.p.map({1, 1, 3, 2}, 1, {{{s.out}, {0, 0, 1, 1}}}, {{op("copy"), 1, s.p.constant(1)}});
+      },
       [](Small& s) { s.p.map({1, 1, 1, 4}, 1, {s.p.whole(s.out)}, {{op("copy"), 1, 0}}); },       // an empty slot
       [](Small& s) { s.p.map({1, 1, 1, 4}, 1, {s.p.whole(s.out)}, {{op("copy"), 1, -2}}); },      // no constant
       [](Small& s) { s.p.map({1, 1, 1, 4}, 1, {s.p.whole(s.out)}, {{999, 1, -2}}); },             // no opcode
