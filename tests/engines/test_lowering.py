@@ -99,6 +99,7 @@ def test_phrases_are_one_instruction():
     assert forwards.count("sigmoid") == 3 and forwards.count("muladd") == 1 and "add" not in forwards
     assert backwards.count("dsigmoid") == 3 and backwards.count("dtanh") == 2 and "sub" not in backwards
     assert "lerp" in _instructions(lower(_loops("gru")[0]))
+    assert "add" not in _instructions(lower(_loops("gru-before")[0]))  # both products begin with their share of x
 
 
 def _instructions(lowered: Lowered) -> list[str]:

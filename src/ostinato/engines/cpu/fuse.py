@@ -6,10 +6,12 @@ A phrase is only replaced where its inner values are not needed otherwise, so th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from math import prod
 
-from ostinato.engines.cpu.layout import View, whole
+from ostinato.engines.cpu.layout import View, dense, whole
 from ostinato.engines.cpu.translate import Translation
-from ostinato.engines.cpu.values import Join, Leaf, Operand, Point, Product, Reduction, is_whole, operands
+from ostinato.engines.cpu.values import Join, Kind, Leaf, Operand, Point, Product, Reduction, is_whole, operands
 
 
 class Fuser:
@@ -22,7 +24,11 @@ class Fuser:
 
     def run(self) -> None:
         """All rules, in order: what is found first is no longer there for the next."""
-        for rule in (_without_neg, _derivative, _lerp, _begun_product, _multiply_add):
+        self._count()
+        for i, value in enumerate(self.values):
+            if isinstance(value, Product) and self.users[i]:
+                _begin_by_pieces(self, i, value)
+        for rule in (_forwarded, _without_neg, _derivative, _lerp, _begun_product, _multiply_add):
             self._count()
             for i, value in enumerate(self.values):
                 if isinstance(value, Point) and self.users[i]:
@@ -152,6 +158,42 @@ def _begun_product(f: Fuser, i: int, p: Point) -> Product | None:
         return None
     _, product, init = max(choices, key=lambda c: c[0])  # the later one begins with the earlier
     return Product(p.shape, product.a, product.weight, product.repeats, init, p.source)
+
+
+def _begin_by_pieces(f: Fuser, i: int, product: Product) -> None:
+    """Where everything that uses a product adds to a part of it the same part of an input: it begins with the input."""
+    terms = [_term(f, u, i) for u in f.users[i]]
+    found = {(other.of, other.offset - part.offset) for part, other in filter(None, terms)}
+    if product.init is not None or None in terms or len(found) != 1:
+        return
+    (of, offset), size = found.pop(), prod(product.shape)
+    if not 0 <= offset <= prod(f.values[of].shape) - size:
+        return
+    f.values[i] = replace(product, init=View(of, product.shape, dense(product.shape), offset))
+    for u, term in zip(f.users[i], terms, strict=True):
+        if term:
+            f.values[u] = Point(f.values[u].shape, "copy", (term[0],))
+
+
+def _term(f: Fuser, user: int, i: int) -> tuple[View, View] | None:
+    """The part (not all) of value ``i`` in a sum of it and of the like part of an input, and that."""
+    p = f.values[user]
+    if user < 0 or not isinstance(p, Point) or p.op != "add":
+        return None
+    for part, other in _swapped(p):
+        if isinstance(part, View) and isinstance(other, View) and part.of == i and part.strides == other.strides:
+            base = f.values[other.of]
+            if isinstance(base, Leaf) and base.array.kind is Kind.X and not is_whole(part, f.values[i]):
+                return part, other
+    return None
+
+
+def _forwarded(f: Fuser, i: int, p: Point) -> Point | None:
+    """What is a copy for the values that read it reads what was copied."""
+    copies = [f.inner(a, "copy") for a in p.args]
+    if p.op == "copy" or not any(copies):
+        return None
+    return replace(p, args=tuple(a if c is None else c.args[0] for a, c in zip(p.args, copies, strict=True)))
 
 
 def _worthwhile(f: Fuser, i: int, init: View) -> bool:
