@@ -11,7 +11,7 @@ from math import prod
 
 from ostinato.engines.cpu.layout import View, dense, whole
 from ostinato.engines.cpu.translate import Translation
-from ostinato.engines.cpu.values import Join, Kind, Leaf, Operand, Point, Product, Reduction, is_whole, operands
+from ostinato.engines.cpu.values import Join, Kind, Leaf, Operand, Point, Product, Reduction, Value, is_whole, operands
 
 
 class Fuser:
@@ -20,32 +20,38 @@ class Fuser:
     def __init__(self, t: Translation, roots: Iterable[Operand]) -> None:
         self.t, self.values = t, t.values
         self.roots = [r.of for r in roots if isinstance(r, View)]
-        self.users: list[list[int]] = []
-
-    def run(self) -> None:
-        """All rules, in order: what is found first is no longer there for the next."""
-        self._count()
-        for i, value in enumerate(self.values):
-            if isinstance(value, Product) and self.users[i]:
-                _begin_by_pieces(self, i, value)
-        for rule in (_forwarded, _without_neg, _derivative, _lerp, _begun_product, _multiply_add):
-            self._count()
-            for i, value in enumerate(self.values):
-                if isinstance(value, Point) and self.users[i]:
-                    changed = rule(self, i, value)
-                    if changed is not None:
-                        self.values[i] = changed
-                        self._count()
-
-    def _count(self) -> None:
-        """The users of each value, once for each operand; -1 stands for the outside."""
-        self.users = [[] for _ in self.values]
+        self.users: list[list[int]] = [[] for _ in self.values]
+        """The needed users of each value, once for each operand; -1 stands for the outside."""
         for i in self.roots:
             self.users[i].append(-1)
         for i in reversed(range(len(self.values))):
             if self.users[i]:
                 for v in operands(self.values[i]):
                     self.users[v.of].append(i)
+
+    def run(self) -> None:
+        """All rules, in order: what is found first is no longer there for the next."""
+        for i, value in enumerate(self.values):
+            if isinstance(value, Product) and self.users[i]:
+                _begin_by_pieces(self, i, value)
+        for rule in (_forwarded, _without_neg, _derivative, _lerp, _begun_product, _multiply_add):
+            for i, value in enumerate(self.values):
+                if isinstance(value, Point) and self.users[i]:
+                    changed = rule(self, i, value)
+                    if changed is not None:
+                        self.put(i, changed)
+
+    def put(self, i: int, value: Value) -> None:
+        """Replace a value; what only the old one needed is no longer needed."""
+        old, self.values[i] = self.values[i], value
+        for v in operands(value):
+            self.users[v.of].append(i)
+        spent = [(v.of, i) for v in operands(old)]
+        while spent:
+            used, user = spent.pop()
+            self.users[used].remove(user)
+            if not self.users[used]:
+                spent += [(v.of, used) for v in operands(self.values[used])]
 
     def inner(self, operand: Operand, op: str) -> Point | None:
         """The instruction that an operand is the whole result of."""
@@ -169,10 +175,10 @@ def _begin_by_pieces(f: Fuser, i: int, product: Product) -> None:
     (of, offset), size = found.pop(), prod(product.shape)
     if not 0 <= offset <= prod(f.values[of].shape) - size:
         return
-    f.values[i] = replace(product, init=View(of, product.shape, dense(product.shape), offset))
-    for u, term in zip(f.users[i], terms, strict=True):
+    f.put(i, replace(product, init=View(of, product.shape, dense(product.shape), offset)))
+    for u, term in zip(list(f.users[i]), terms, strict=True):
         if term:
-            f.values[u] = Point(f.values[u].shape, "copy", (term[0],))
+            f.put(u, Point(f.values[u].shape, "copy", (term[0],)))
 
 
 def _term(f: Fuser, user: int, i: int) -> tuple[View, View] | None:
