@@ -22,7 +22,7 @@ using Apply = void (*)(Index rows, Index cols, T* y, Index ys, const T* a, Index
   X(gt, 2) X(ge, 2) X(lt, 2) X(le, 2) X(eq, 2) X(ne, 2) X(and, 2) X(or, 2) X(xor, 2) X(where, 3) X(muladd, 3)         \
   X(dtanh, 2) X(dsigmoid, 2) X(lerp, 3) X(submul, 3)
 // truth(a) = (a != 0); booleans are 0 and 1. muladd(a, b, c) = a*b + c; submul(a, b, c) = a - b*c;
-// dtanh(g, y) = g*(1 - y*y); dsigmoid(g, y) = g*(y*(1 - y)); lerp(a, b, z) = a + z*(b - a).
+// dtanh(g, y) = g*(1 - y*y); dsigmoid(g, y) = g*(y*(1 - y)); lerp(a, b, z) = (1 - z)*a + z*b.
 
 enum Opcode : int {
 #define OSTINATO_ENUM(name, arity) op_##name,

@@ -51,7 +51,7 @@ OSTINATO_INLINE Vector<T> compute(Vector<T> a, [[maybe_unused]] Vector<T> b, [[m
   else if constexpr (op == op_muladd) return fma<T>(a, b, c);
   else if constexpr (op == op_dtanh) return a * fma<T>(-b, b, one);
   else if constexpr (op == op_dsigmoid) return a * (b * (one - b));
-  else if constexpr (op == op_lerp) return fma<T>(c, b - a, a);
+  else if constexpr (op == op_lerp) return fma<T>(c, b, (one - c) * a);
   else if constexpr (op == op_submul) return fma<T>(-b, c, a);
   else static_assert(op == opcode_count, "an opcode without a function");
 }

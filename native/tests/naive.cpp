@@ -22,7 +22,7 @@ const std::map<std::string, Operation> operations{
     OF("pow", std::pow(a, b)), OF("gt", a > b), OF("ge", a >= b), OF("lt", a < b), OF("le", a <= b),
     OF("eq", a == b), OF("ne", a != b), OF("and", a != 0 && b != 0), OF("or", a != 0 || b != 0),
     OF("xor", (a != 0) != (b != 0)), OF("where", a != 0 ? b : c), OF("muladd", a * b + c),
-    OF("dtanh", a * (1 - b * b)), OF("dsigmoid", a * (b * (1 - b))), OF("lerp", a + c * (b - a)),
+    OF("dtanh", a * (1 - b * b)), OF("dsigmoid", a * (b * (1 - b))), OF("lerp", (1 - c) * a + c * b),
     OF("submul", a - b * c)};
 #undef OF
 

@@ -130,7 +130,7 @@ Exact exact(int op, Real a, Real b, Real c, Real least) {
     case op_submul: return sum(a - b * c, a, b * c);
     case op_dtanh: return sum(a * (1 - b * b), a, a * b * b, b * b);
     case op_dsigmoid: return sum(a * (b * (1 - b)), a * std::max<Real>(std::abs(b), least), a * b * b, b * b);
-    case op_lerp: return sum(a + c * (b - a), std::max(std::abs(a), std::abs(c * a)), c * b, std::abs(a) + std::abs(b));
+    case op_lerp: return sum((1 - c) * a + c * b, (1 - c) * a, c * b);
   }
   std::abort();
 }

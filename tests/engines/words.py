@@ -46,7 +46,7 @@ FUNCTIONS: dict[str, Any] = {
     "muladd": lambda a, b, c: a * b + c,
     "dtanh": lambda g, y: g * (1 - y * y),
     "dsigmoid": lambda g, y: g * (y * (1 - y)),
-    "lerp": lambda a, b, z: a + z * (b - a),
+    "lerp": lambda a, b, z: (1 - z) * a + z * b,
     "submul": lambda a, b, c: a - b * c,
 }
 

@@ -118,7 +118,7 @@ def _only_multiplies(f: Fuser, operand: Operand) -> bool:
 
 
 def _lerp(f: Fuser, i: int, p: Point) -> Point | None:
-    """(1 - z)*a + z*b, and a + z*(b - a)."""
+    """(1 - z)*a + z*b."""
     if p.op != "add":
         return None
     for one, other in _swapped(p):
@@ -129,11 +129,6 @@ def _lerp(f: Fuser, i: int, p: Point) -> Point | None:
                 for z, b in _swapped(moved):
                     if rest and rest.args[0] == 1.0 and rest.args[1] == z:
                         return Point(p.shape, "lerp", (a, b, z), p.source)
-        if moved:
-            for z, way in _swapped(moved):
-                way = f.single(way, "sub")
-                if way and way.args[1] == one:
-                    return Point(p.shape, "lerp", (one, way.args[0], z), p.source)
     return None
 
 
