@@ -46,7 +46,8 @@ class Table:
         """The table as Markdown, its notes below."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-        return f"**{self.title}**\n\n{text}\n" + "".join(f"\n{note}\n" for note in self.notes)
+        head = f"**{self.title}**\n\n" if self.title else ""
+        return f"{head}{text}\n" + "".join(f"\n{note}\n" for note in self.notes)
 
 
 @dataclass
