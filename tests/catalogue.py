@@ -16,12 +16,23 @@ def _spread(hidden_size: int) -> list[float]:
     return torch.linspace(1.5, 9.0, hidden_size).tolist()
 
 
+def _kept(hidden_size: int) -> list[float]:
+    return [1 - 1 / tau for tau in _spread(hidden_size)]
+
+
 VARIANTS: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
     **{name: (name, lambda hidden_size: {}) for name in cells.names()},
     "skip": ("skip", lambda hidden_size: {"delays": 3}),
     "output": ("output", lambda hidden_size: {"output_size": hidden_size + 1}),
     "narx": ("narx", lambda hidden_size: {"output_size": hidden_size + 1, "delays": 3}),
-    "lstm-proj": ("lstm", lambda hidden_size: {"proj_size": max(1, hidden_size - 2)}),
+    "lstm-projected": ("lstm-projected", lambda hidden_size: {"proj_size": max(1, hidden_size - 2)}),
+    "lstm-mogrifier": ("lstm-mogrifier", lambda hidden_size: {"rounds": 3}),
+    "clockwork": ("clockwork", lambda hidden_size: {"periods": (1, 2, 3)[:hidden_size]}),
+    "rhn": ("rhn", lambda hidden_size: {"depth": 2}),
+    "lmu": ("lmu", lambda hidden_size: {"order": 4, "window": 6.0}),
+    "reservoir": ("reservoir", lambda hidden_size: {"leak": 0.3}),
+    "convlstm": ("convlstm", lambda hidden_size: {"grid": (3, 2)}),
+    "running-average-units": ("running-average", lambda hidden_size: {"alpha": _kept(hidden_size)}),
     "leaky-units": ("leaky", lambda hidden_size: {"tau": _spread(hidden_size)}),
     "leaky-learned-units": ("leaky-learned", lambda hidden_size: {"tau": _spread(hidden_size)}),
     "leaky-relu": ("leaky", lambda hidden_size: {"tau": 4.0, "nonlinearity": "relu"}),
@@ -57,7 +68,7 @@ def build(
     with torch.no_grad():
         for key, parameter in cell.named_parameters():
             values = 2 * torch.rand(parameter.shape, generator=generator, dtype=torch.float64) - 1
-            scale = 1.5 / parameter.shape[-1] ** 0.5 if parameter.dim() == 2 else 0.7
+            scale = 1.5 / parameter[0].numel() ** 0.5 if parameter.dim() in (2, 4) else 0.7
             parameter.copy_(scale * values + (1.0 if "norm" in key and key.endswith("weight") else 0.0))
     return cell.to(device=device, dtype=dtype)
 
@@ -65,21 +76,26 @@ def build(
 def inputs(
     cell: Cell, steps: int, batch: int, input_size: int = 3, seed: int = 0, time_first: bool = False
 ) -> Tensor:
-    """Random inputs in the cell's dtype, ``[B, T, N]`` or time first ``[T, B, N]``."""
-    shape = (steps, batch, input_size) if time_first else (batch, steps, input_size)
+    """Random inputs in the cell's dtype, ``[B, T, N]`` or time first ``[T, B, N]``; images of the cell's grid."""
+    leading = (steps, batch) if time_first else (batch, steps)
+    shape = (*leading, input_size, *getattr(cell, "grid", ()))
     return _like(cell, torch.randn(shape, generator=_generator("inputs", seed), dtype=torch.float64))
 
 
 def initial(cell: Cell, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
     """Random initial states ``[B, *shape]``, or ``[B, D, *shape]`` where the longest delay D is over one.
 
-    A normaliser ``n``, by which a cell divides, lies between 0.5 and 2.1.
+    A normaliser ``n``, by which a cell divides, lies between 0.5 and 2.1; a clock has whole numbers below its period.
     """
     generator = _generator("initial", seed)
     values = []
     for state in cell.states:
         value = 1.6 * torch.rand(state.initial_shape(batch), generator=generator, dtype=torch.float64) - 0.8
-        values.append(_like(cell, value + 1.3 if state.name == "n" else value))
+        if state.name == "n":
+            value = value + 1.3
+        elif state.name == "clock":
+            value = ((value + 0.8) / 1.6 * cell.get_buffer("period").cpu()).floor()
+        values.append(_like(cell, value))
     return tuple(values)
 
 

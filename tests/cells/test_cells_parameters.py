@@ -30,6 +30,31 @@ COUNTS = {
     "narx": H * N + H + 4 * H * H + H * H + H,
     "indrnn": H * N + 2 * H,
     "slstm": 4 * ELMAN,
+    "irnn": ELMAN,
+    "clockwork": ELMAN,
+    "running-average": H * N + H,
+    "leaky-spectrum": ELMAN,
+    "lstm-1997": 3 * ELMAN,
+    "lstm-cifg": 3 * ELMAN,
+    "lstm-projected": 4 * (H * N + H * H // 2 + H) + H * H // 2,
+    "lstm-multiplicative": 4 * ELMAN + H * N + H * H,
+    "lstm-mogrifier": 4 * ELMAN + 5 * H * N,
+    "janet": 2 * ELMAN,
+    # four gains, and one shift of each gate and of the candidate
+    "gru-layernorm": 3 * (H * N + H * H) + 2 * (2 * H) + 2 * H + 3 * H,
+    "ligru": 2 * ELMAN,
+    "ugrnn": 2 * ELMAN,
+    "fastgrnn": H * N + H * H + 2 * H + 2,
+    "mingru": 2 * (H * N + H),
+    "minlstm": 3 * (H * N + H),
+    "sru": 4 * H * N + 4 * H,
+    "rhn": 2 * ELMAN + 2 * 2 * (H * H + H),
+    "antisymmetric": ELMAN,
+    "antisymmetric-gated": ELMAN + H * N + H,
+    "cornn": ELMAN + H * H,
+    "lmu": ELMAN + 16 * H + N + H + 16,
+    "reservoir": ELMAN,
+    "convlstm": 9 * 4 * (H * N + H * H) + 4 * H + 3 * 64 * H,
 }
 
 
@@ -53,18 +78,28 @@ def test_parameter_counts_with_options():
     assert _count(cells.LSTM(28, 128)) == 4 * (28 * 128 + 128 * 128 + 128)
 
 
+def _reads(cell, states):
+    """What a step reads of ``initial``: each state once for every delay."""
+    return [v[:, -d] if s.depth > 1 else v for s, v in zip(cell.states, states, strict=True) for d in s.delays]
+
+
 @pytest.mark.parametrize("name", cells.names())
 def test_without_bias_nothing_shifts(name):
     cell = cells.create(name, N, H, bias=False)
-    assert not [key for key, _ in cell.named_parameters() if key.endswith("bias")]
+    assert not [key for key, _ in cell.named_parameters() if key.endswith("bias") or key.startswith("b")]
     with torch.no_grad():
-        reads = [v[:, -d] if s.depth > 1 else v
-                 for s, v in zip(cell.states, cell.initial_states(2), strict=True) for d in s.delays]
-        _, output = cell.split_result(cell(torch.zeros(2, N), *reads))
-    assert_close(output, torch.zeros(2, H), tolerance=0)
+        x = torch.zeros_like(catalogue.inputs(cell, 1, 2, N)[:, 0])
+        _, output = cell.split_result(cell(x, *_reads(cell, cell.initial_states(2))))
+    assert_close(output, torch.zeros_like(output), tolerance=0)
 
 
-@pytest.mark.parametrize("name", cells.names())
+OPEN = {"lstm-cifg": 0, "janet": 0} | dict.fromkeys(
+    ("lstm", "lstm-peephole", "lstm-projected", "lstm-layernorm", "lstm-multiplicative", "lstm-mogrifier", "slstm",
+     "convlstm"), 1)
+"""Which gate's bias starts from 1."""
+
+
+@pytest.mark.parametrize("name", [name for name in cells.names() if name not in ("irnn", "reservoir", "convlstm")])
 def test_initial_values_gate_by_gate(name):
     torch.manual_seed(1)
     cell = cells.create(name, 6, 8, dtype=torch.float64)
@@ -73,14 +108,32 @@ def test_initial_values_gate_by_gate(name):
     for block in parameters["W.weight"].detach().split(8):
         assert 0.8 * limit < block.abs().max() <= limit
         assert abs(block.mean()) < 0.5 * limit
-    maps = [value.detach() for key, value in parameters.items() if key[0] in "US"]
+    maps = [value.detach() for key, value in parameters.items() if key[0] in "US" or key in ("M_h.weight", "R.weight")]
     for block in (block for value in maps for block in value.split(8) if value.dim() == 2):
-        assert_close(block @ block.T, torch.eye(8, dtype=torch.float64) / spread)
-    for key, bias in ((key, value) for key, value in parameters.items() if key.endswith("bias")):
-        expected = torch.zeros_like(bias)
-        if "lstm" in name and bias.numel() == 4 * 8:
-            expected[8:16] = 1.0
-        assert_close(bias, expected, tolerance=0, name=key)
+        gram = block @ block.T if name != "lstm-projected" else block.T @ block
+        assert_close(gram, torch.eye(len(gram), dtype=torch.float64) / spread)
+
+
+@pytest.mark.parametrize("name", [name for name in cells.names() if name != "reservoir"])
+def test_initial_biases(name):
+    cell = cells.create(name, 6, 8, dtype=torch.float64)
+    for key, bias in cell.named_parameters():
+        if key.endswith("bias") or key.startswith("b"):
+            expected = torch.zeros_like(bias)
+            if name in OPEN and not key.startswith("norm_C"):
+                expected[8 * OPEN[name] : 8 * OPEN[name] + 8] = 1.0
+            elif name == "rhn":
+                expected[8:] = -2.0
+            assert_close(bias, expected, tolerance=0, name=key)
+
+
+def test_initial_values_of_a_convolution():
+    cell = cells.ConvLSTM(2, 5, dtype=torch.float64)
+    limit = (6 / (9 * (2 + 5))) ** 0.5
+    for block in cell.W.weight.detach().split(5):
+        assert 0.8 * limit < block.abs().max() <= limit
+    for block in cell.U.weight.detach().flatten(1).split(5):
+        assert_close(block @ block.T, torch.eye(5, dtype=torch.float64))
 
 
 def test_initial_values_of_what_only_one_cell_has():
@@ -114,10 +167,9 @@ def test_dtype_and_device(name, dtype):
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_output_size_is_that_of_the_output(name):
     cell = catalogue.build(name)
-    reads = [v[:, -d] if s.depth > 1 else v
-             for s, v in zip(cell.states, catalogue.initial(cell, 2), strict=True) for d in s.delays]
-    _, output = cell.split_result(cell(catalogue.inputs(cell, 1, 2)[:, 0], *reads))
-    assert output.shape == (2, cells.output_size(cell))
+    x, reads = catalogue.inputs(cell, 1, 2)[:, 0], _reads(cell, catalogue.initial(cell, 2))
+    _, output = cell.split_result(cell(x, *reads))
+    assert output.shape[:2] == (2, cells.output_size(cell))
 
 
 REFUSED = [
@@ -137,10 +189,32 @@ REFUSED = [
     (lambda: cells.Leaky(N, H, tau=[2.0, 3.0]), "tau must be one number or hidden_size = 4 of them, got 2"),
     (lambda: cells.Leaky(N, H, tau=torch.ones(2, 2)), "tau must be a number or a sequence of numbers"),
     (lambda: cells.create("leaky", N, H, tau="slow"), "tau must be a number or a sequence of numbers"),
+    (lambda: cells.Leaky(N, H, tau=cells.Spectrum(0.5, 9)), "from fast .* to slow, got 0.5 and 9"),
+    (lambda: cells.Leaky(N, H, tau=cells.Spectrum(9, 2)), "from fast .* to slow, got 9 and 2"),
+    (lambda: cells.RunningAverage(N, H, alpha=1.0), "alpha must be from 0 up to but not 1, got 1.0"),
+    (lambda: cells.RunningAverage(N, alpha=[0.1] * H), "alpha must be one number or hidden_size = 3 of them, got 4"),
+    (lambda: cells.ClockworkRNN(N, H, periods=(2, 1)), r"in rising order, got \[2, 1\]"),
+    (lambda: cells.ClockworkRNN(N, H, periods=()), "periods must be"),
+    (lambda: cells.ClockworkRNN(N, H, periods=(0, 1)), "periods must be"),
+    (lambda: cells.ClockworkRNN(N, H, periods=range(1, 6)), "more periods than units: 5 and hidden_size = 4"),
+    (lambda: cells.Reservoir(N, H, leak=0.0), "leak must be above 0 and at most 1, got 0.0"),
+    (lambda: cells.Reservoir(N, H, density=1.5), "density must be above 0"),
+    (lambda: cells.Reservoir(N, H, spectral_radius=-1.0), "spectral_radius must be positive, got -1.0"),
+    (lambda: cells.ConvLSTM(N, H, kernel_size=2), "kernel_size must be odd"),
+    (lambda: cells.ConvLSTM(N, H, grid=(0, 3)), "rows must be a whole number of at least 1, got 0"),
+    (lambda: cells.ConvLSTM(N, H, grid=(2, 3)).step(*torch.zeros(3, 2, N, 3, 2)), r"images \[B, N, 2, 3\], got"),
+    (lambda: cells.ProjectedLSTM(N, 1), "hidden_size must be at least 2"),
+    (lambda: cells.ProjectedLSTM(N, H, proj_size=0), "proj_size must be a whole number of at least 1"),
+    (lambda: cells.MogrifierLSTM(N, H, rounds=0), "rounds must be a whole number of at least 1"),
+    (lambda: cells.RecurrentHighway(N, H, depth=0), "depth must be a whole number of at least 1"),
+    (lambda: cells.LegendreMemory(N, H, window=0.0), "window must be positive"),
+    (lambda: cells.Antisymmetric(N, H, epsilon=0.0), "epsilon must be positive"),
+    (lambda: cells.LayerNormGRU(N, H, eps=0.0), "eps must be positive"),
+    (lambda: cells.NARX(N, H, delays=0), "delays must be a whole number of at least 1"),
     (lambda: cells.Skip(N, H, delays=1), r"delays must be different whole numbers of at least 2, got \(1,\)"),
     (lambda: cells.Skip(N, H, delays=()), "delays must be"),
     (lambda: cells.Skip(N, H, delays=(3, 3)), "delays must be"),
-    (lambda: cells.create("lsmt", N, H), "unknown cell 'lsmt'; known are elman, elman-relu, lstm,"),
+    (lambda: cells.create("lsmt", N, H), "unknown cell 'lsmt'; known are elman, elman-relu, irnn,"),
     (lambda: cells.create("gru", N, H, reset="before"), "'gru' has no option 'reset'; it takes bias, device, dtype"),
     (lambda: cells.create("skip", N, H, delay=3), "'skip' has no option 'delay'; it takes delays, nonlinearity"),
 ]

@@ -31,7 +31,7 @@ def _pair(name):
         "elman": lambda bias: nn.RNN(WIDTH, HIDDEN, bias=bias, batch_first=True),
         "elman-relu": lambda bias: nn.RNN(WIDTH, HIDDEN, bias=bias, batch_first=True, nonlinearity="relu"),
         "lstm": lambda bias: nn.LSTM(WIDTH, HIDDEN, bias=bias, batch_first=True),
-        "lstm-proj": lambda bias: nn.LSTM(WIDTH, HIDDEN, bias=bias, batch_first=True, proj_size=HIDDEN - 2),
+        "lstm-projected": lambda bias: nn.LSTM(WIDTH, HIDDEN, bias=bias, batch_first=True, proj_size=HIDDEN - 2),
         "gru": lambda bias: nn.GRU(WIDTH, HIDDEN, bias=bias, batch_first=True),
     }
     theirs = kinds[name.removesuffix("-no-bias")](not name.endswith("-no-bias")).double()
@@ -46,7 +46,7 @@ def _pair(name):
     return cell, theirs
 
 
-TWINS = ["elman", "elman-relu", "elman-no-bias", "lstm", "lstm-proj", "lstm-no-bias", "gru", "gru-no-bias"]
+TWINS = ["elman", "elman-relu", "elman-no-bias", "lstm", "lstm-projected", "lstm-no-bias", "gru", "gru-no-bias"]
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -196,7 +196,7 @@ def _traced(name):
     return cell, program_of(cell)
 
 
-PRODUCTS = {"elman": 1, "lstm": 1, "lstm-proj": 2, "lstm-peephole": 1, "gru": 1, "gru-before": 2, "mgu": 2,
+PRODUCTS = {"elman": 1, "lstm": 1, "lstm-projected": 2, "lstm-peephole": 1, "gru": 1, "gru-before": 2, "mgu": 2,
             "lstm-layernorm": 1, "indrnn": 0, "slstm": 1, "leaky": 1, "skip": 2, "output": 2}
 
 

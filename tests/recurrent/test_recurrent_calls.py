@@ -11,7 +11,8 @@ from ostinato import Cell, Recurrent, cells
 
 CELLS = {
     **{
-        name: (lambda name=name: catalogue.build(name)) for name in ("lstm", "skip-two", "output", "slstm", "lstm-proj")
+        name: (lambda name=name: catalogue.build(name))
+        for name in ("lstm", "skip-two", "output", "slstm", "lstm-projected")
     },
     "fibre": Fibre,
     "stubborn": Stubborn,

@@ -4,31 +4,72 @@ In every cell ``W`` maps the input (and has the bias) and ``U`` the state; the s
 "The lecture" in their sources is "Recurrent Neural Networks" of the course Deep Learning, SDU Summer School, 2018.
 """
 
-from ostinato.cells.elman import Elman
+from ostinato.cells import initialise
+from ostinato.cells.average import RunningAverage
+from ostinato.cells.clockwork import ClockworkRNN
+from ostinato.cells.continuous import Antisymmetric, CoupledOscillators
+from ostinato.cells.convlstm import ConvLSTM
+from ostinato.cells.elman import IRNN, Elman
+from ostinato.cells.gated import ForgetGated, Gated
 from ostinato.cells.gru import GRU, MinimalGRU
+from ostinato.cells.gru_layernorm import LayerNormGRU
+from ostinato.cells.highway import RecurrentHighway
 from ostinato.cells.indrnn import IndRNN
-from ostinato.cells.leaky import Leaky
-from ostinato.cells.lstm import LSTM, LayerNormLSTM, PeepholeLSTM
+from ostinato.cells.leaky import Leaky, Spectrum
+from ostinato.cells.light import UGRNN, FastGRNN, LiGRU
+from ostinato.cells.lmu import LegendreMemory
+from ostinato.cells.lstm import LSTM, LayerNormLSTM, PeepholeLSTM, ProjectedLSTM
+from ostinato.cells.lstm_gates import JANET, CoupledLSTM, OriginalLSTM
+from ostinato.cells.lstm_inputs import MogrifierLSTM, MultiplicativeLSTM
 from ostinato.cells.output import NARX, OutputRecurrence
+from ostinato.cells.reservoir import Reservoir
+from ostinato.cells.scannable import SRU, MinGRU, MinLSTM
 from ostinato.cells.skip import Skip
 from ostinato.cells.slstm import SLSTM
-from ostinato.cells.table import create, names, options, output_size
+from ostinato.cells.table import create, names, options, output_size, purpose
 
 __all__ = [
     "GRU",
+    "IRNN",
+    "JANET",
     "LSTM",
     "NARX",
     "SLSTM",
+    "SRU",
+    "UGRNN",
+    "Antisymmetric",
+    "ClockworkRNN",
+    "ConvLSTM",
+    "CoupledLSTM",
+    "CoupledOscillators",
     "Elman",
+    "FastGRNN",
+    "ForgetGated",
+    "Gated",
     "IndRNN",
+    "LayerNormGRU",
     "LayerNormLSTM",
     "Leaky",
+    "LegendreMemory",
+    "LiGRU",
+    "MinGRU",
+    "MinLSTM",
     "MinimalGRU",
+    "MogrifierLSTM",
+    "MultiplicativeLSTM",
+    "OriginalLSTM",
     "OutputRecurrence",
     "PeepholeLSTM",
+    "ProjectedLSTM",
+    "RecurrentHighway",
+    "Reservoir",
+    "RunningAverage",
     "Skip",
+    "Spectrum",
     "create",
+    "initialise",
     "names",
     "options",
     "output_size",
+    "purpose",
 ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ostinato.cell import Cell
-from ostinato.cells import initialise
-from ostinato.cells.arguments import Device, check_choice, check_sizes
+from ostinato.cells.arguments import Device, check_choice
+from ostinato.cells.gated import Gated
 
 
-class GRU(Cell):
+class GRU(Gated):
     """The gated recurrent unit::
 
         r[t] = sigmoid(W_r x[t] + U_r h[t-1] + b_r)
@@ -46,6 +45,8 @@ class GRU(Cell):
     torch.Size([5, 4])
     """
 
+    gates, keep = ("r", "z", "n"), "z"
+
     def __init__(
         self,
         input_size: int,
@@ -56,19 +57,10 @@ class GRU(Cell):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        state_bias = bias and reset == "after"
+        super().__init__(input_size, hidden_size, None, state_bias, bias=bias, device=device, dtype=dtype)
         self.reset = check_choice("reset", reset, ("after", "before"))
-        self.hidden_size = hidden_size
-        self.W = nn.Linear(input_size, 3 * hidden_size, bias, device, dtype)
-        self.U = nn.Linear(hidden_size, 3 * hidden_size, bias and reset == "after", device, dtype)
-        self.add_state("h", hidden_size)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw ``W`` by Glorot's rule and ``U`` orthogonal; the biases are zero."""
-        initialise.input_map(self.W, 3)
-        initialise.recurrent_map(self.U, 3)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         return self._reset_after(x, h) if self.reset == "after" else self._reset_before(x, h)
@@ -92,7 +84,7 @@ class GRU(Cell):
         return f"{super().extra_repr()}, reset={self.reset!r}"
 
 
-class MinimalGRU(Cell):
+class MinimalGRU(Gated):
     """The minimal gated unit, whose one gate both resets and updates::
 
         f[t]  = sigmoid(W_f x[t] + U_f h[t-1] + b_f)
@@ -118,27 +110,7 @@ class MinimalGRU(Cell):
     torch.Size([5, 4])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        bias: bool = True,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
-        self.hidden_size = hidden_size
-        self.W = nn.Linear(input_size, 2 * hidden_size, bias, device, dtype)
-        self.U = nn.Linear(hidden_size, 2 * hidden_size, False, device, dtype)
-        self.add_state("h", hidden_size)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw ``W`` by Glorot's rule and ``U`` orthogonal; ``b`` is zero."""
-        initialise.input_map(self.W, 2)
-        initialise.recurrent_map(self.U, 2)
+    gates, write = ("f", "h~"), "f"
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         U_f, U_h = self.U.weight[: self.hidden_size], self.U.weight[self.hidden_size :]

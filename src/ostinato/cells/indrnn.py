@@ -58,7 +58,7 @@ class IndRNN(Cell):
 
     def reset_parameters(self) -> None:
         """Draw ``W`` by Glorot's rule and ``u`` from 0 to 1, so that units keep different spans; ``b`` is zero."""
-        initialise.input_map(self.W)
+        initialise.glorot(self.W)
         nn.init.uniform_(self.u, 0, 1)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ostinato.cell import Cell
 from ostinato.cells import initialise
-from ostinato.cells.arguments import NONLINEARITIES, Device, check_choice, check_sizes
+from ostinato.cells.arguments import NONLINEARITIES, Device, check_choice, check_sizes, numbers
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Time constants from fast to slow, each the same factor times the one before, for as many units as there are.
+
+    >>> Spectrum(2, 200).values(3)
+    (2.0, 20.0, 200.0)
+    """
+
+    fast: float = 2.0
+    """The first unit's, in steps."""
+    slow: float = 1000.0
+    """The last unit's."""
+
+    def values(self, size: int) -> tuple[float, ...]:
+        """One for each of ``size`` units; of a single one, the fast one.
+
+        Raises:
+            ValueError: when ``fast`` is below 1 or ``slow`` below ``fast``.
+        """
+        if not 1 <= self.fast <= self.slow < math.inf:
+            raise ValueError(f"a spectrum goes from fast (at least 1) to slow, got {self.fast} and {self.slow}")
+        factor = (self.slow / self.fast) ** (1 / max(1, size - 1))
+        return tuple(self.fast * factor**unit for unit in range(size))
 
 
 class Leaky(Cell):
@@ -25,8 +51,8 @@ class Leaky(Cell):
     Args:
         input_size: N, the width of ``x[t]``: ``[B, N]``.
         hidden_size: H, the width of the state ``h``: ``[B, H]``.
-        tau: the time constant in steps, at least 1 (above 1 where learned): a number for all units (default 10), or H
-            numbers.
+        tau: the time constant in steps, at least 1 (above 1 where learned): a number for all units (default 10), H
+            numbers, or a :class:`Spectrum` from fast to slow.
         learned: whether each unit's time constant is a parameter, which starts from ``tau``; by default it is fixed.
         nonlinearity: ``g``, "tanh" (default) or "relu".
         bias: whether there is a ``b``, the bias of ``W``.
@@ -44,6 +70,8 @@ class Leaky(Cell):
     Temporal Structure", NIPS 1991; Jaeger et al., "Optimization and applications of echo state networks with
     leaky-integrator neurons", Neural Networks 20, 2007.
 
+    >>> Leaky(3, 3, tau=Spectrum(fast=2, slow=32)).time_constants().tolist()
+    [2.0, 8.0, 32.0]
     >>> cell = Leaky(3, 2, tau=[2.0, 50.0], learned=True)
     >>> [round(v, 3) for v in cell.time_constants().tolist()]
     [2.0, 50.0]
@@ -56,7 +84,7 @@ class Leaky(Cell):
         input_size: int,
         hidden_size: int,
         *,
-        tau: float | Sequence[float] | Tensor = 10.0,
+        tau: float | Sequence[float] | Tensor | Spectrum = 10.0,
         learned: bool = False,
         nonlinearity: str = "tanh",
         bias: bool = True,
@@ -81,8 +109,8 @@ class Leaky(Cell):
 
     def reset_parameters(self) -> None:
         """Draw ``W`` by Glorot's rule and ``U`` orthogonal; ``b`` is zero, learned time constants are as given."""
-        initialise.input_map(self.W)
-        initialise.recurrent_map(self.U)
+        initialise.glorot(self.W)
+        initialise.orthogonal(self.U)
         if self.learned:
             logits = [-math.log(tau - 1) for tau in self.start]
             with torch.no_grad():
@@ -105,15 +133,11 @@ class Leaky(Cell):
         return f"{super().extra_repr()}, {tau}, learned={self.learned}, nonlinearity={self.nonlinearity!r}"
 
 
-def _time_constants(tau: float | Sequence[float] | Tensor, hidden_size: int, learned: bool) -> tuple[float, ...]:
+def _time_constants(
+    tau: float | Sequence[float] | Tensor | Spectrum, hidden_size: int, learned: bool
+) -> tuple[float, ...]:
     """The time constants as one number, or one for each unit; checked."""
-    given = tau.tolist() if isinstance(tau, Tensor) else tau
-    try:
-        values = tuple(float(v) for v in given) if isinstance(given, Sequence) else (float(given),)
-    except (TypeError, ValueError):
-        raise ValueError(f"tau must be a number or a sequence of numbers, got {tau!r}") from None
-    if isinstance(given, Sequence) and len(values) != hidden_size:
-        raise ValueError(f"tau must be one number or hidden_size = {hidden_size} of them, got {len(values)}")
+    values = numbers("tau", tau.values(hidden_size) if isinstance(tau, Spectrum) else tau, hidden_size)
     for value in values:
         if not math.isfinite(value) or value < 1 or (learned and value == 1):
             bound = "above 1 (it is learned)" if learned else "at least 1"

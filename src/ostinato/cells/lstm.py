@@ -1,20 +1,16 @@
-"""Long short-term memory: the lecture's cell, and the same with peepholes or with layer normalisation."""
+"""Long short-term memory: the lecture's cell, and the same projected, with peepholes, or with layer normalisation."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from ostinato.cell import Cell
 from ostinato.cells import initialise
-from ostinato.cells.arguments import Device, check_sizes
-
-GATES = 4
-FORGET = 1
-"""The place of the forget gate among the gates i, f, C~, o."""
+from ostinato.cells.arguments import Device, check_positive, check_sizes
+from ostinato.cells.gated import ForgetGated
 
 
-class LSTM(Cell):
+class LSTM(ForgetGated):
     """Long short-term memory, with a projection of its output where ``proj_size`` asks for one::
 
         i[t]  = sigmoid(W_i x[t] + U_i h[t-1] + b_i)
@@ -52,6 +48,9 @@ class LSTM(Cell):
     (torch.Size([5, 2]), torch.Size([5, 4]))
     """
 
+    gates, keep, write = ("i", "f", "C~", "o"), "f", "i"
+    memory = ("h", "C")
+
     def __init__(
         self,
         input_size: int,
@@ -63,39 +62,84 @@ class LSTM(Cell):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_sizes(hidden_size=hidden_size)
         if not isinstance(proj_size, int) or not 0 <= proj_size < hidden_size:
             raise ValueError(
                 f"proj_size must be a whole number from 1 to hidden_size - 1 = {hidden_size - 1}, or 0 for no "
                 f"projection, got {proj_size!r}"
             )
         width = proj_size or hidden_size
-        self.forget_bias = forget_bias
-        self.W = nn.Linear(input_size, GATES * hidden_size, bias, device, dtype)
-        self.U = nn.Linear(width, GATES * hidden_size, False, device, dtype)
+        super().__init__(input_size, hidden_size, width, forget_bias=forget_bias, bias=bias, device=device, dtype=dtype)
         self.P = nn.Linear(hidden_size, proj_size, False, device, dtype) if proj_size else None
-        self.add_state("h", width)
-        self.add_state("C", hidden_size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw ``W`` and ``P`` by Glorot's rule and ``U`` orthogonal; ``b`` is zero, for the forget gate 1."""
-        initialise.input_map(self.W, GATES)
-        initialise.recurrent_map(self.U, GATES)
-        initialise.gate_bias(self.W.bias, FORGET, self.forget_bias, GATES)
+        super().reset_parameters()
         if self.P is not None:
-            initialise.input_map(self.P)
+            initialise.glorot(self.P)
 
     def step(self, x: Tensor, h: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-        a_i, a_f, a_C, a_o = (self.W(x) + self.U(h)).chunk(GATES, -1)
+        a_i, a_f, a_C, a_o = (self.W(x) + self.U(h)).chunk(4, -1)
         i, f, o = torch.sigmoid(a_i), torch.sigmoid(a_f), torch.sigmoid(a_o)
         C = f * C + i * torch.tanh(a_C)
         h = o * torch.tanh(C)
         return h if self.P is None else self.P(h), C
 
 
-class PeepholeLSTM(Cell):
+class ProjectedLSTM(LSTM):
+    """LSTM whose output is a projection of its memory to half the width, or to ``proj_size``::
+
+        i[t]  = sigmoid(W_i x[t] + U_i h[t-1] + b_i)
+        f[t]  = sigmoid(W_f x[t] + U_f h[t-1] + b_f)
+        C~[t] = tanh(W_C x[t] + U_C h[t-1] + b_C)
+        o[t]  = sigmoid(W_o x[t] + U_o h[t-1] + b_o)
+        C[t]  = f[t] C[t-1] + i[t] C~[t]
+        h[t]  = P (o[t] tanh(C[t]))
+
+    It is :class:`LSTM` with a ``proj_size``, and has its other arguments and parameters.
+
+    Args:
+        input_size: N, the width of ``x[t]``: ``[B, N]``.
+        hidden_size: H, the width of the state ``C``: ``[B, H]``; at least 2.
+        proj_size: R, the width of the state ``h``: ``[B, R]``; by default H // 2.
+        forget_bias: what ``b_f`` starts from, by default 1.
+        bias: whether there is a ``b``, the bias of ``W``.
+        device: where the parameters are.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: on a size below 1 or a projection that is not narrower than ``hidden_size``.
+
+    Source: Sak, Senior and Beaufays, "Long Short-Term Memory Based Recurrent Neural Network Architectures for Large
+    Vocabulary Speech Recognition", 2014 (arXiv 1402.1128), equations 1 to 7 without peepholes.
+
+    >>> [state.shape for state in ProjectedLSTM(3, 6).states]
+    [(3,), (6,)]
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        proj_size: int | None = None,
+        forget_bias: float = 1.0,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_sizes(hidden_size=hidden_size)
+        if hidden_size < 2:
+            raise ValueError("hidden_size must be at least 2: a projection is narrower, got 1")
+        width = hidden_size // 2 if proj_size is None else proj_size
+        check_sizes(proj_size=width)
+        super().__init__(
+            input_size, hidden_size, proj_size=width, forget_bias=forget_bias, bias=bias, device=device, dtype=dtype
+        )
+
+
+class PeepholeLSTM(ForgetGated):
     """LSTM whose gates see the cell state::
 
         i[t]  = sigmoid(W_i x[t] + U_i h[t-1] + p_i C[t-1] + b_i)
@@ -129,6 +173,9 @@ class PeepholeLSTM(Cell):
     torch.Size([5, 4])
     """
 
+    gates, keep, write = ("i", "f", "C~", "o"), "f", "i"
+    memory = ("h", "C")
+
     def __init__(
         self,
         input_size: int,
@@ -139,28 +186,20 @@ class PeepholeLSTM(Cell):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
-        self.forget_bias = forget_bias
-        self.W = nn.Linear(input_size, GATES * hidden_size, bias, device, dtype)
-        self.U = nn.Linear(hidden_size, GATES * hidden_size, False, device, dtype)
+        super().__init__(input_size, hidden_size, forget_bias=forget_bias, bias=bias, device=device, dtype=dtype)
         self.p_i = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
         self.p_f = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
         self.p_o = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
-        self.add_state("h", hidden_size)
-        self.add_state("C", hidden_size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Start as the :class:`LSTM` does, the peepholes from zero."""
-        initialise.input_map(self.W, GATES)
-        initialise.recurrent_map(self.U, GATES)
-        initialise.gate_bias(self.W.bias, FORGET, self.forget_bias, GATES)
+        super().reset_parameters()
         for peephole in (self.p_i, self.p_f, self.p_o):
             nn.init.zeros_(peephole)
 
     def step(self, x: Tensor, h: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-        a_i, a_f, a_C, a_o = (self.W(x) + self.U(h)).chunk(GATES, -1)
+        a_i, a_f, a_C, a_o = (self.W(x) + self.U(h)).chunk(4, -1)
         i = torch.sigmoid(a_i + self.p_i * C)
         f = torch.sigmoid(a_f + self.p_f * C)
         C = f * C + i * torch.tanh(a_C)
@@ -168,7 +207,7 @@ class PeepholeLSTM(Cell):
         return o * torch.tanh(C), C
 
 
-class LayerNormLSTM(Cell):
+class LayerNormLSTM(ForgetGated):
     """LSTM with layer normalisation of both maps and of the cell state::
 
         a[t] = LN_W(W x[t]) + LN_U(U h[t-1]) + b            a = (a_i, a_f, a_C, a_o)
@@ -201,6 +240,9 @@ class LayerNormLSTM(Cell):
     torch.Size([5, 4])
     """
 
+    gates, keep, write = ("i", "f", "C~", "o"), "f", "i"
+    memory = ("h", "C")
+
     def __init__(
         self,
         input_size: int,
@@ -212,31 +254,26 @@ class LayerNormLSTM(Cell):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
-        if not eps > 0:
-            raise ValueError(f"eps must be positive, got {eps!r}")
-        rows = GATES * hidden_size
-        self.forget_bias = forget_bias
-        self.W = nn.Linear(input_size, rows, False, device, dtype)
-        self.U = nn.Linear(hidden_size, rows, False, device, dtype)
+        super().__init__(input_size, hidden_size, forget_bias=forget_bias, bias=False, device=device, dtype=dtype)
+        check_positive(eps=eps)
+        rows = len(self.gates) * hidden_size
         self.norm_W = nn.LayerNorm(rows, eps, bias=bias, device=device, dtype=dtype)
         self.norm_U = nn.LayerNorm(rows, eps, bias=False, device=device, dtype=dtype)
         self.norm_C = nn.LayerNorm(hidden_size, eps, bias=bias, device=device, dtype=dtype)
-        self.add_state("h", hidden_size)
-        self.add_state("C", hidden_size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw ``W`` by Glorot's rule and ``U`` orthogonal; gains are 1, shifts 0, the forget gate's 1."""
-        initialise.input_map(self.W, GATES)
-        initialise.recurrent_map(self.U, GATES)
         for norm in (self.norm_W, self.norm_U, self.norm_C):
             norm.reset_parameters()
-        initialise.gate_bias(self.norm_W.bias, FORGET, self.forget_bias, GATES)
+        super().reset_parameters()
+
+    @property
+    def shift(self) -> Tensor | None:
+        return self.norm_W.bias
 
     def step(self, x: Tensor, h: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-        a_i, a_f, a_C, a_o = (self.norm_W(self.W(x)) + self.norm_U(self.U(h))).chunk(GATES, -1)
+        a_i, a_f, a_C, a_o = (self.norm_W(self.W(x)) + self.norm_U(self.U(h))).chunk(4, -1)
         i, f, o = torch.sigmoid(a_i), torch.sigmoid(a_f), torch.sigmoid(a_o)
         C = f * C + i * torch.tanh(a_C)
         return o * torch.tanh(self.norm_C(C)), C

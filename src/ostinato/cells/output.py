@@ -65,9 +65,9 @@ class OutputRecurrence(Cell):
 
     def reset_parameters(self) -> None:
         """Draw ``W`` and ``V`` by Glorot's rule and ``U`` orthogonal; ``b`` and ``c`` are zero."""
-        initialise.input_map(self.W)
-        initialise.recurrent_map(self.U)
-        initialise.input_map(self.V)
+        initialise.glorot(self.W)
+        initialise.orthogonal(self.U)
+        initialise.glorot(self.V)
 
     def step(self, x: Tensor, o: Tensor) -> Tensor:
         g = NONLINEARITIES[self.nonlinearity]
@@ -140,11 +140,11 @@ class NARX(Cell):
 
     def reset_parameters(self) -> None:
         """Draw ``W`` and ``V`` by Glorot's rule, every ``U`` orthogonal over their number; ``b`` and ``c`` are zero."""
-        initialise.input_map(self.W)
-        initialise.input_map(self.V)
+        initialise.glorot(self.W)
+        initialise.glorot(self.V)
         for U in self.U:
             assert isinstance(U, nn.Linear)
-            initialise.recurrent_map(U)
+            initialise.orthogonal(U)
             with torch.no_grad():
                 U.weight.div_(len(self.U))
 

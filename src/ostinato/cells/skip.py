@@ -68,11 +68,11 @@ class Skip(Cell):
 
     def reset_parameters(self) -> None:
         """Draw ``W`` by Glorot's rule; ``U`` and every ``S`` orthogonal, over their number; ``b`` is zero."""
-        initialise.input_map(self.W)
+        initialise.glorot(self.W)
         recurrent = [self.U, *self.S]
         for linear in recurrent:
             assert isinstance(linear, nn.Linear)
-            initialise.recurrent_map(linear)
+            initialise.orthogonal(linear)
             with torch.no_grad():
                 # So that their sum does not lengthen a state that has stayed the same.
                 linear.weight.div_(len(recurrent))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ostinato.cell import Cell
-from ostinato.cells import initialise
-from ostinato.cells.arguments import Device, check_choice, check_sizes
+from ostinato.cells.arguments import Device, check_choice
+from ostinato.cells.gated import ForgetGated
 
-GATES = 4
-FORGET = 1
 EMPTY = -1e4
 """The stabiliser before the first step: so low that the first input gate alone decides, yet finite in half."""
 
 
-class SLSTM(Cell):
+class SLSTM(ForgetGated):
     """sLSTM: an LSTM with an exponential input gate, a normaliser n and a stabiliser m::
 
         a[t] = W x[t] + U h[t-1] + b                    a = (a_i, a_f, a_z, a_o)
@@ -54,6 +51,9 @@ class SLSTM(Cell):
     (torch.Size([5, 4]), [1.0, 1.0, 1.0, 1.0])
     """
 
+    gates, keep, write = ("i", "f", "z", "o"), "f", "i"
+    memory = ("h", "c", "n")
+
     def __init__(
         self,
         input_size: int,
@@ -65,26 +65,13 @@ class SLSTM(Cell):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        super().__init__(input_size, hidden_size, forget_bias=forget_bias, bias=bias, device=device, dtype=dtype)
         self.forget = check_choice("forget", forget, ("sigmoid", "exp"))
-        self.forget_bias = forget_bias
-        self.W = nn.Linear(input_size, GATES * hidden_size, bias, device, dtype)
-        self.U = nn.Linear(hidden_size, GATES * hidden_size, False, device, dtype)
-        self.add_state("h", hidden_size)
-        self.add_state("c", hidden_size)
-        self.add_state("n", hidden_size)
         self.add_state("m", hidden_size, initial=EMPTY)
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Draw ``W`` by Glorot's rule and ``U`` orthogonal; ``b`` is zero, for the forget gate 1."""
-        initialise.input_map(self.W, GATES)
-        initialise.recurrent_map(self.U, GATES)
-        initialise.gate_bias(self.W.bias, FORGET, self.forget_bias, GATES)
-
     def step(self, x: Tensor, h: Tensor, c: Tensor, n: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        log_i, a_f, a_z, a_o = (self.W(x) + self.U(h)).chunk(GATES, -1)
+        log_i, a_f, a_z, a_o = (self.W(x) + self.U(h)).chunk(4, -1)
         log_f = nn.functional.logsigmoid(a_f) if self.forget == "sigmoid" else a_f
         z, o = torch.tanh(a_z), torch.sigmoid(a_o)
         kept = log_f + m

@@ -96,8 +96,8 @@ def new_model(size: int, options: GenerateOptions) -> LanguageModel:
 
 def make_cell(options: GenerateOptions, input_size: int) -> Any:
     """The cell that the options name, its own options checked."""
-    if options.cell not in cells.names():
-        raise unknown("cell", options.cell, cells.names())
+    if options.cell not in cells.names("vectors"):
+        raise unknown("cell", options.cell, cells.names("vectors"))
     known = sorted(set(cells.options(options.cell)) - {"device", "dtype"})
     for name in options.cell_options:
         if name not in known:
