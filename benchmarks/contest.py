@@ -150,5 +150,7 @@ def compare(contestants: Sequence[Contestant], seconds: float, tolerance: float 
 
 
 def gradients(output: Tensor, seed: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The gradients of ``sum(seed * output)``."""
+    """The gradients of ``sum(seed * output)``; of no parameters, none."""
+    if not parameters:
+        return ()
     return torch.autograd.grad(output, parameters, seed)

@@ -97,7 +97,7 @@ def states_of(result: tuple) -> dict[str, Tensor]:
     """Output and final states of a module's call, by name."""
     output, states = result
     states = [states] if isinstance(states, Tensor) else states
-    return {"output": output, **{f"final state {n}": s.reshape(output.shape[1:]) for n, s in enumerate(states)}}
+    return {"output": output, **{f"final state {n}": s.flatten() for n, s in enumerate(states)}}
 
 
 def training(name: str, module: nn.Module, x: Tensor, seed: Tensor, **given: Any) -> Contestant:
@@ -110,7 +110,8 @@ def training(name: str, module: nn.Module, x: Tensor, seed: Tensor, **given: Any
         seed: ``[T, B, H]``.
         **given: other arguments of the module's call.
     """
-    named = {BIASES.get(key, key.removeprefix("cell.")): p for key, p in module.named_parameters()}
+    trained = {key: p for key, p in module.named_parameters() if p.requires_grad}
+    named = {BIASES.get(key, key.removeprefix("module.").removeprefix("cell.")): p for key, p in trained.items()}
     parameters = list(named.values())
     # Where torch.nn has two biases that are only ever added up, a cell has one: they have the same gradient.
     doubled = isinstance(module, nn.RNNBase) and module.mode != "GRU"

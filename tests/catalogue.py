@@ -58,6 +58,7 @@ def build(
 ) -> Cell:
     """The variant with random parameters, the same on every call: no two gates, units or weights are alike.
 
+    A reservoir's parameters ask for gradients here, so that its derivatives are compared like the others'.
     The parameters are drawn in float64 and then rounded, so that a float32 cell is comparable with its float64 twin.
     The state of the global random generator stays as it was.
     """
@@ -70,7 +71,7 @@ def build(
             values = 2 * torch.rand(parameter.shape, generator=generator, dtype=torch.float64) - 1
             scale = 1.5 / parameter[0].numel() ** 0.5 if parameter.dim() in (2, 4) else 0.7
             parameter.copy_(scale * values + (1.0 if "norm" in key and key.endswith("weight") else 0.0))
-    return cell.to(device=device, dtype=dtype)
+    return cell.to(device=device, dtype=dtype).requires_grad_()
 
 
 def inputs(

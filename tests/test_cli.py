@@ -184,7 +184,7 @@ TRAIN = ["train", "generate"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--cell", "lstn"], "unknown cell 'lstn' (did you mean 'lstm'?); known: elman"),
+        (["--cell", "lstn"], "unknown cell 'lstn' (did you mean 'lstm'?); known: antisymmetric"),
         (["--cell-option", "tau=3"], "unknown option of cell 'lstm' 'tau'; known: bias"),
         (["--cell-option", "tau"], "cell-options must be NAME=VALUE, got 'tau'"),
         (["--cell-option", "proj_size=-1"], "cell 'lstm': proj_size must be"),

@@ -7,7 +7,7 @@ import torch
 from close import assert_close
 from torch.nn.functional import conv2d
 
-from ostinato import Recurrent, cells, engine
+from ostinato import Recurrent, cells, engine, load, save
 from ostinato.cells import initialise
 
 N, H = 3, 4
@@ -78,7 +78,7 @@ def test_clockwork_does_not_listen_to_faster_units():
 
 
 @pytest.mark.parametrize("density", [1.0, 0.2])
-def test_reservoir(density):
+def test_reservoir(density, tmp_path):
     cell = cells.Reservoir(N, 30, spectral_radius=0.7, leak=0.5, density=density, input_scale=0.25)
     assert float(torch.linalg.eigvals(cell.U.weight).abs().max()) == pytest.approx(0.7, rel=1e-4)
     assert (cell.U.weight != 0).sum(1).tolist() == [30 * density] * 30
@@ -88,6 +88,8 @@ def test_reservoir(density):
     read_out(rnn(x)[0]).sum().backward()
     assert all(p.grad is None and not p.requires_grad for p in cell.parameters())
     assert x.grad is not None and read_out.weight.grad is not None
+    save(rnn, tmp_path)
+    assert not any(p.requires_grad for p in load(tmp_path).parameters())
     # The echo: whatever it starts from, it comes to depend on the input alone.
     ends = [rnn(x.detach(), (torch.full((2, 30), start),))[1][0] for start in (-1.0, 1.0)]
     assert float((ends[0] - ends[1]).abs().max()) < 1e-4

@@ -14,7 +14,7 @@ STEPS = 6
 CELLS = {
     **{
         name: (lambda name=name: catalogue.build(name))
-        for name in ("lstm", "gru-before", "skip-two", "output", "slstm")
+        for name in ("lstm", "gru-before", "skip-two", "output", "slstm", "narx", "clockwork")
     },
     "fibre": Fibre,
     "stubborn": Stubborn,  # runs step by step
