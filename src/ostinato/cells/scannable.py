@@ -109,7 +109,7 @@ class MinLSTM(MinGRU):
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         a_f, a_i, new = self.W(x).chunk(3, -1)
         f, i = torch.sigmoid(a_f), torch.sigmoid(a_i)
-        return f / (f + i) * h + i / (f + i) * new
+        return (f * h + i * new) / (f + i)
 
 
 class SRU(Cell):
