@@ -13,13 +13,13 @@ from ostinato.cells.continuous import Antisymmetric, CoupledOscillators
 from ostinato.cells.convlstm import ConvLSTM
 from ostinato.cells.elman import IRNN, Elman
 from ostinato.cells.gru import GRU, MinimalGRU
-from ostinato.cells.gru_layernorm import LayerNormGRU
 from ostinato.cells.highway import RecurrentHighway
 from ostinato.cells.indrnn import IndRNN
+from ostinato.cells.layernorm import LayerNormGRU, LayerNormLSTM
 from ostinato.cells.leaky import Leaky, Spectrum
 from ostinato.cells.light import UGRNN, FastGRNN, LiGRU
 from ostinato.cells.lmu import LegendreMemory
-from ostinato.cells.lstm import LSTM, LayerNormLSTM, PeepholeLSTM, ProjectedLSTM
+from ostinato.cells.lstm import LSTM, PeepholeLSTM, ProjectedLSTM
 from ostinato.cells.lstm_gates import JANET, CoupledLSTM, OriginalLSTM
 from ostinato.cells.lstm_inputs import MogrifierLSTM, MultiplicativeLSTM
 from ostinato.cells.output import NARX, OutputRecurrence
