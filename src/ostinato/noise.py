@@ -1,0 +1,94 @@
+"""Random masks: a step asks for one by name, and whoever runs the step decides where it comes from.
+
+Outside of a run it is drawn on the spot. A run draws every mask once, before the first step, and a program takes them
+as it takes its inputs; so they can be seen beforehand, given, and used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+EACH = ("step", "sequence", "call")
+"""For what a mask is drawn anew: every step of every sequence, every sequence, or every call."""
+PREFIX = "draw."
+"""How the names of masks begin among the inputs of a program."""
+GRAIN = 2**16
+"""A probability is rounded to a multiple of 1/GRAIN."""
+
+
+class Draw(NamedTuple):
+    """A mask that a step asks for."""
+
+    name: str
+    """With the path of the module that asks, as a parameter's."""
+    each: str
+    p: float
+    """The probability of true."""
+    shape: tuple[int, ...]
+    """Its features: without time and batch."""
+
+    def size(self, steps: int, batch: int) -> tuple[int, ...]:
+        """``[T, B, ...]`` for each step, ``[B, ...]`` for each sequence, ``[...]`` for a call."""
+        return (*{"step": (steps, batch), "sequence": (batch,), "call": ()}[self.each], *self.shape)
+
+
+Source = Callable[[nn.Module, str, Tensor, float, str], Tensor]
+"""Gives a module the mask of a name; see :func:`draw`."""
+
+_source: ContextVar[Source | None] = ContextVar("source", default=None)
+
+
+@contextmanager
+def drawing(source: Source) -> Iterator[None]:
+    """Take the masks that are asked for inside from ``source``."""
+    token = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
+
+def paths_of(cell: nn.Module) -> dict[nn.Module, str]:
+    """For each module of a cell the path by which its masks are called."""
+    return {module: f"{PREFIX}{path}." if path else PREFIX for path, module in cell.named_modules()}
+
+
+def asked_for(paths: dict[nn.Module, str], owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Draw:
+    """What a module of a cell asks for."""
+    if owner not in paths:
+        raise ValueError(f"the mask {name!r} is asked for by a {type(owner).__name__} that is no part of the cell")
+    return Draw(paths[owner] + name, each, float(p), tuple(like.shape[each != "call" :]))
+
+
+def draw(owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Tensor:
+    """What :meth:`ostinato.Cell.draw` gives."""
+    if each not in EACH:
+        raise ValueError(f"each must be one of {', '.join(EACH)}, got {each!r}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"the probability of {name!r} must lie between 0 and 1, got {p!r}")
+    source = _source.get()
+    return bernoulli(like.shape, p, like.device) if source is None else source(owner, name, like, p, each)
+
+
+def bernoulli(shape: Sequence[int], p: float, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """Bool, each element true with probability ``p`` (to 1/65536); the same for the same state of torch's generator.
+
+    torch's generator seeds one of NumPy's, which is several times faster; inside a compiler or torch.func, where only
+    torch's own operations may be, other numbers are drawn.
+    """
+    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
+        return torch.rand(tuple(shape), device=device) < p
+    count, limit = prod(shape), round(p * GRAIN)
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    if limit in (0, GRAIN):
+        return torch.full(tuple(shape), limit > 0, device=device)
+    words = np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16)[:count]
+    return (torch.from_numpy(words) < limit - GRAIN // 2).reshape(tuple(shape)).to(device)
