@@ -1,9 +1,9 @@
 """Cells around cells: what does each cost beside the bare cell?
 
-A training step as in `train`, of the cell alone and of the cell in each wrapper, all in the same rounds. Before anything
-is timed, every wrapper's outputs, final states and gradients are compared with those of a plain Python loop over its
-step, given the same random masks. What is drawn at random is drawn in every step that is timed. Two cells as one are
-measured beside the same two in a `layers.Stack`.
+A training step as in `train`, of the cell alone and of the cell in each wrapper, all in the same rounds. Before
+anything is timed, every wrapper's outputs, final states and gradients are compared with those of a plain Python loop
+over its step, given the same random masks. What is drawn at random is drawn in every step that is timed. Two cells as
+one are measured beside the same two in a `layers.Stack`.
 """
 
 from __future__ import annotations

@@ -138,8 +138,10 @@ class Cell(nn.Module):
             value = getattr(value, part, None)
         if not isinstance(value, Tensor) or tuple(value.shape) != state.shape:
             found = list(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise ValueError(f"{type(self).__name__}: state {state.name!r} begins with {state.initial!r}, which must be "
-                             f"a parameter or buffer {list(state.shape)}, it is {found}")
+            raise ValueError(
+                f"{type(self).__name__}: state {state.name!r} begins with {state.initial!r}, which must be a parameter "
+                f"or buffer {list(state.shape)}, it is {found}"
+            )
         return value.to(dtype=dtype or value.dtype, device=device or value.device)
 
     def draw(self, name: str, like: Tensor, p: float, each: str = "step") -> Tensor:

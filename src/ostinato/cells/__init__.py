@@ -24,9 +24,6 @@ from ostinato.cells.stacked import StackedCells
 from ostinato.cells.wrapper import Wrapper
 from ostinato.cells.zoneout import Zoneout
 
-WRAPPERS = ["Highway", "LayerNorm", "LearnedInitial", "RecurrentDropout", "Residual", "StackedCells", "WeightDropout",
-            "Wrapper", "Zoneout"]
-
 __all__ = [
     "GRU",
     "LSTM",
@@ -44,4 +41,15 @@ __all__ = [
     "options",
     "output_size",
 ]
-__all__ += WRAPPERS
+
+__all__ += [
+    "Highway",
+    "LayerNorm",
+    "LearnedInitial",
+    "RecurrentDropout",
+    "Residual",
+    "StackedCells",
+    "WeightDropout",
+    "Wrapper",
+    "Zoneout",
+]

@@ -86,5 +86,7 @@ class Highway(Wrapper):
 def same_shape(wrapper: Wrapper, x: Tensor, output: Tensor) -> None:
     """Raise a ValueError where an input cannot be added to an output."""
     if x.shape != output.shape or not x.is_floating_point():
-        raise ValueError(f"{type(wrapper).__name__} adds the input to the output of {type(wrapper.cell).__name__}: both "
-                         f"must be floats of one shape, they are {list(x.shape)} and {list(output.shape)}")
+        raise ValueError(
+            f"{type(wrapper).__name__} adds the input to the output of {type(wrapper.cell).__name__}: both must be "
+            f"floats of one shape, they are {list(x.shape)} and {list(output.shape)}"
+        )

@@ -18,8 +18,7 @@ class StackedCells(Cell):
         y[t] = y_K[t]
 
     The same network as ``layers.Stack``, in one loop instead of several: for steps that arrive one by one, and for
-    wrappers around the whole. Long sequences run faster in a Stack, where the input's product of every layer is done for
-    all steps at once.
+    wrappers around the whole.
 
     Args:
         cells: the lowest first. Inputs and per-sequence constants go to the lowest; the others have one input.
@@ -31,8 +30,8 @@ class StackedCells(Cell):
         TypeError: on something that is not a cell.
         ValueError: without cells, on a cell that occurs twice, or one above another that takes more than one input.
 
-    Source: Graves, "Generating Sequences With Recurrent Neural Networks", 2013 (arXiv 1308.0850), section 2; El Hihi and
-    Bengio, "Hierarchical Recurrent Neural Networks for Long-Term Dependencies", NIPS 1995.
+    Source: Graves, "Generating Sequences With Recurrent Neural Networks", 2013 (arXiv 1308.0850), section 2; El Hihi
+    and Bengio, "Hierarchical Recurrent Neural Networks for Long-Term Dependencies", NIPS 1995.
 
     >>> from ostinato import cells
     >>> [s.name for s in StackedCells([cells.LSTM(3, 5), cells.GRU(5, 4)]).states]

@@ -53,10 +53,11 @@ class Wrapper(Cell):
             del rest[: len(s.delays)]
         if any(v.dim() != 1 + len(s.shape) or tuple(v.shape[1:]) != s.shape
                for s, values in zip(self.states, past, strict=True) for v in values) or not past[-1]:
-            raise ValueError(f"{type(self).__name__} takes {self.inputs} input(s) and then the states "
-                             f"{', '.join(f'{s.name} {list(s.shape)}' for s in self.states)}; it was given "
-                             f"{', '.join(str(list(a.shape)) for a in args)}. A cell with more inputs than one says so: "
-                             "inputs = 2")
+            names = ", ".join(f"{s.name} {list(s.shape)}" for s in self.states)
+            raise ValueError(
+                f"{type(self).__name__} takes {self.inputs} input(s) and then the states {names}; it was given "
+                f"{', '.join(str(list(a.shape)) for a in args)}. A cell with more inputs than one says so: inputs = 2"
+            )
         return inputs, past, rest
 
     def inside(self, inputs: Sequence[Tensor], past: Past, constants: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -132,4 +133,5 @@ def replaced(cell: Cell, values: Mapping[str, Tensor]) -> Iterator[None]:
 
 def dropped(value: Tensor, kept: Tensor, p: float) -> Tensor:
     """``value / (1 - p)`` where it is kept, 0 elsewhere."""
-    return torch.where(kept, value * (1 / (1 - p) if p < 1 else 0.0), torch.zeros_like(value))
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    return value * (kept.to(value.dtype) * scale)  # the factor is computed once for a mask

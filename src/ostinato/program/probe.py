@@ -73,7 +73,8 @@ def _samples(cell: Cell, signature: Signature) -> tuple[list[Tensor], list[Tenso
 
     xs = [made(spec, (1, 3)) for spec in signature.inputs]
     starts = [made(InputSpec(s.shape, torch.float64), (s.depth, 3)) for s in cell.states]
-    starts = [(v + plain(cell.initial_value(s)).to(v)).detach().requires_grad_() for v, s in zip(starts, cell.states, strict=True)]
+    begin = [plain(cell.initial_value(s)) for s in cell.states]
+    starts = [(v + b.to(v)).detach().requires_grad_() for v, b in zip(starts, begin, strict=True)]
     return xs, starts, [made(spec, (3,)) for spec in signature.constants]
 
 

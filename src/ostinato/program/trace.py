@@ -224,6 +224,7 @@ def _untouched(value: Tensor) -> Tensor:
 
 
 def plain(value: Tensor) -> Tensor:
+    """The values of a tensor; inside torch.func or a compiler, made-up ones of the same shape."""
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)  # type: ignore[attr-defined]
     if type(value) not in (Tensor, nn.Parameter) or value.is_meta or wrapped:
         generator = torch.Generator().manual_seed(0)

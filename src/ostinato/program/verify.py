@@ -56,7 +56,8 @@ def verify(program: Program) -> None:
         InvalidProgram: naming the node, its operation and its source line.
     """
     for s in program.states:
-        if not (isinstance(s.name, str) and _all(s.shape, _whole) and _whole(s.depth, 1) and type(s.initial) in (float, str)):
+        named = isinstance(s.name, str) and type(s.initial) in (float, str)
+        if not (named and _all(s.shape, _whole) and _whole(s.depth, 1)):
             raise InvalidProgram(f"{s} is not a state")
     states = {s.name: s for s in program.states}
     if len(states) != len(program.states) or set(program.next) != set(states):
