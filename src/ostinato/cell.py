@@ -153,7 +153,7 @@ class Cell(nn.Module):
         Args:
             name: how the mask is called; asked for twice in a step, it is one and the same.
             like: a tensor of the mask's shape: ``[B, ...]``, or anything where ``each`` is ``"call"``.
-            p: the probability of true, rounded to a multiple of 1/65536.
+            p: the probability of true.
             each: what it is drawn for: ``"step"``, anew at every step; ``"sequence"``, once for each sequence of a
                 call, the same at all its steps; ``"call"``, once for all sequences (for a mask of a weight).
 

@@ -20,8 +20,6 @@ EACH = ("step", "sequence", "call")
 """For what a mask is drawn anew: every step of every sequence, every sequence, or every call."""
 PREFIX = "draw."
 """How the names of masks begin among the inputs of a program."""
-GRAIN = 2**16
-"""A probability is rounded to a multiple of 1/GRAIN."""
 
 
 class Draw(NamedTuple):
@@ -79,16 +77,21 @@ def draw(owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Tens
 
 
 def bernoulli(shape: Sequence[int], p: float, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    """Bool, each element true with probability ``p`` (to 1/65536); the same for the same state of torch's generator.
+    """Bool, each element true with probability ``p``; the same for the same state of torch's generator.
 
-    torch's generator seeds one of NumPy's, which is several times faster; inside a compiler or torch.func, where only
-    torch's own operations may be, other numbers are drawn.
+    Torch's generator seeds one of NumPy's, which is several times faster: a byte for each element is compared with
+    ``256 p``, and where the two agree in whole numbers, one time in 256, another number decides. Inside a compiler or
+    torch.func, where only torch's own operations may be, other numbers are drawn.
     """
     if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
         return torch.rand(tuple(shape), device=device) < p
-    count, limit = prod(shape), round(p * GRAIN)
-    seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    if limit in (0, GRAIN):
-        return torch.full(tuple(shape), limit > 0, device=device)
-    words = np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16)[:count]
-    return (torch.from_numpy(words) < limit - GRAIN // 2).reshape(tuple(shape)).to(device)
+    seed, count = int(torch.randint(2**63 - 1, (), generator=generator)), prod(shape)
+    if p in (0, 1):
+        return torch.full(tuple(shape), p == 1, device=device)
+    numbers = np.random.SFC64(seed)
+    given = numbers.random_raw(-(-count // 8)).view(np.uint8)[:count]
+    whole, rest = divmod(256 * p, 1)
+    mask = given < np.uint8(whole)
+    undecided = np.flatnonzero(given == np.uint8(whole))
+    mask[undecided] = np.random.Generator(numbers).random(len(undecided)) < rest
+    return torch.from_numpy(mask).reshape(tuple(shape)).to(device)

@@ -51,7 +51,7 @@ def test_some_masks_given_and_the_others_drawn():
     assert outputs.abs().max() == 0  # every unit keeps the zeros it began with
 
 
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("p", [0.0, 0.002, 0.1, 0.5, 0.9, 0.998, 1.0])
 def test_statistics(p):
     torch.manual_seed(3)
     mask = bernoulli((400, 500), p, torch.device("cpu"))
