@@ -1,3 +1,5 @@
+# pyright: reportMissingImports=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportOptionalSubscript=false
 """Every wrapper around many cells, against the equations written by hand in NumPy, the masks given."""
 
 import catalogue
@@ -46,7 +48,7 @@ def test_equations(wrapper, name, training):
 def test_dropout_is_nothing_in_evaluation(wrapper, name):
     rnn = Recurrent(wrap(wrapper, name)).eval()
     x = catalogue.inputs(rnn.cell, STEPS, BATCH, WIDTH)
-    bare, wrapped = Recurrent(rnn.cell.get_submodule("cell")), rnn(x)  # type: ignore[arg-type]
+    bare, wrapped = Recurrent(rnn.cell.get_submodule("cell")), rnn(x)
     assert rnn.draw(x) == {}
     assert_close(list(wrapped), list(bare(x)), tolerance=0)
 
@@ -105,6 +107,6 @@ def test_one_mask_for_all_gates_and_no_more_products():
     wrapped = Recurrent(cells.RecurrentDropout(cells.GRU(2, 4, reset="before"), 0.5))
     x = torch.zeros(3, 9, 2)
     assert {name: list(m.shape) for name, m in wrapped.draw(x).items()} == {"state.U.weight": [3, 4]}
-    bare = Recurrent(wrapped.cell.get_submodule("cell"))  # type: ignore[arg-type]
+    bare = Recurrent(wrapped.cell.get_submodule("cell"))
     assert wrapped.explain(x).products == bare.explain(x).products == 2
     assert wrapped.explain(x).engine == "cpu"

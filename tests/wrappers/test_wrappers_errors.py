@@ -1,3 +1,5 @@
+# pyright: reportMissingImports=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportOptionalSubscript=false
 """Wrappers given what they cannot go around."""
 
 import pytest

@@ -1,3 +1,5 @@
+# pyright: reportMissingImports=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportOptionalSubscript=false
 """The masks: seen, given, reproducible, of the right statistics; and the errors about them."""
 
 import pytest

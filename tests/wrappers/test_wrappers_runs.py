@@ -1,3 +1,5 @@
+# pyright: reportMissingImports=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportOptionalSubscript=false
 """Wrapped cells in every kind of run: engines, gradients, lengths, resets, streams, other processes."""
 
 import subprocess
@@ -119,7 +121,8 @@ def test_saved_and_loaded(wrapper, name, tmp_path):
     other = load(tmp_path)
     assert other.cell.states == rnn.cell.states
     for training in (False, True):
-        rnn.train(training), other.train(training)
+        for module in (rnn, other):
+            module.train(training)
         for given in FEATURES.values():
             results = []
             for module in (rnn, other):

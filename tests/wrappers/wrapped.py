@@ -1,3 +1,5 @@
+# pyright: reportMissingImports=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportOptionalSubscript=false
 """Cells in wrappers, in the variants that the tests run over, and a wrapped call written by hand in NumPy."""
 
 from __future__ import annotations

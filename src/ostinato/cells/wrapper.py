@@ -107,7 +107,7 @@ def recurrent_weights(cell: Cell) -> dict[str, Tensor]:
         ValueError: when there are none.
     """
     named = dict(cell.named_parameters())
-    found = {name: p for name, p in named.items() if name.rpartition(".")[2] != "bias" and any(
+    found: dict[str, Tensor] = {name: p for name, p in named.items() if name.rpartition(".")[2] != "bias" and any(
         name == part or name.startswith(f"{part}.") for part in cell.recurrent)}
     if not found:
         raise ValueError(f"{type(cell).__name__} has no recurrent weights: no parameter of {', '.join(cell.recurrent)} "
