@@ -21,6 +21,7 @@ FLOORS = [
     {"program"},
     {"cells"},
     {"cell"},
+    {"noise"},
     {"files"},
     {"errors"},
 ]

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ostinato import noise
+
 
 class State(NamedTuple):
     """What :meth:`Cell.add_state` declares."""
@@ -19,7 +21,8 @@ class State(NamedTuple):
     name: str
     shape: tuple[int, ...]
     delays: tuple[int, ...]
-    initial: float
+    initial: float | str
+    """A number, or the path of a parameter or buffer of the cell, ``[*shape]``."""
 
     @property
     def depth(self) -> int:
@@ -54,12 +57,18 @@ class Cell(nn.Module):
     (State(name='h', shape=(4,), delays=(1,), initial=0.0),)
     """
 
+    inputs: int = 1
+    """How many inputs ``step`` takes before the states; a cell around this one asks."""
+    recurrent: Sequence[str] = ("U",)
+    """The parameters, or modules with parameters, that map a state: what recurrent dropout and weight dropout act on.
+    A bias is none of them."""
+
     def __init__(self) -> None:
         super().__init__()
         self._states: dict[str, State] = {}
 
     def add_state(
-        self, name: str, size: int | Sequence[int], delays: Sequence[int] = (1,), initial: float = 0.0
+        self, name: str, size: int | Sequence[int], delays: Sequence[int] = (1,), initial: float | str = 0.0
     ) -> None:
         """Declare something that changes over time.
 
@@ -68,7 +77,8 @@ class Cell(nn.Module):
             size: its feature size or shape, without the batch.
             delays: which past values ``step`` reads: ``(1,)`` the last one, ``(1, d)`` with a skip through time,
                 ``(1, ..., D)`` for D output delays.
-            initial: the value that every element has before the first step and after a reset.
+            initial: what the state is before the first step and after a reset: a number for every element, or the
+                name (the path, with dots) of a parameter or buffer of the cell, of the state's shape.
 
         Raises:
             ValueError: on a name used twice, a size or a delay below one, or a delay given twice.
@@ -85,7 +95,15 @@ class Cell(nn.Module):
             raise ValueError(f"state {name!r}: sizes must be at least 1, got {shape}")
         if not delays or min(delays) < 1 or len(set(delays)) != len(delays):
             raise ValueError(f"state {name!r}: delays must be different whole numbers from 1 up, got {delays}")
-        self._states[name] = State(name, shape, delays, float(initial))
+        self._states[name] = State(name, shape, delays, initial if isinstance(initial, str) else float(initial))
+
+    def begin(self, name: str, initial: float | str) -> None:
+        """Let a declared state begin with something else; ``initial`` as for :meth:`add_state`.
+
+        Raises:
+            KeyError: when no state has that name.
+        """
+        self._states[name] = self._states[name]._replace(initial=initial)
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -103,7 +121,46 @@ class Cell(nn.Module):
         first = next((p for p in self.parameters() if p.is_floating_point()), None)
         if first is not None:
             dtype, device = dtype or first.dtype, device or first.device
-        return tuple(torch.full(s.initial_shape(batch), s.initial, dtype=dtype, device=device) for s in self.states)
+        return tuple(self.initial_value(s, dtype, device).expand(s.initial_shape(batch)).clone() for s in self.states)
+
+    def initial_value(
+        self, state: State, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Tensor:
+        """What one of its states begins with: a number ``[]``, or its parameter ``[*shape]``.
+
+        Raises:
+            ValueError: when there is no tensor of that name and the state's shape.
+        """
+        if not isinstance(state.initial, str):
+            return torch.full((), state.initial, dtype=dtype, device=device)
+        value: Any = self
+        for part in state.initial.split("."):
+            value = getattr(value, part, None)
+        if not isinstance(value, Tensor) or tuple(value.shape) != state.shape:
+            found = list(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise ValueError(
+                f"{type(self).__name__}: state {state.name!r} begins with {state.initial!r}, which must be a parameter "
+                f"or buffer {list(state.shape)}, it is {found}"
+            )
+        return value.to(dtype=dtype or value.dtype, device=device or value.device)
+
+    def draw(self, name: str, like: Tensor, p: float, each: str = "step") -> Tensor:
+        """A random mask, for a step to use: bool, true with probability ``p``.
+
+        :class:`ostinato.Recurrent` draws the masks of a call before it begins, shows them (``Recurrent.draw``) and
+        takes them (``drawn=``); a step that is called by itself draws its own.
+
+        Args:
+            name: how the mask is called; asked for twice in a step, it is one and the same.
+            like: a tensor of the mask's shape: ``[B, ...]``, or anything where ``each`` is ``"call"``.
+            p: the probability of true.
+            each: what it is drawn for: ``"step"``, anew at every step; ``"sequence"``, once for each sequence of a
+                call, the same at all its steps; ``"call"``, once for all sequences (for a mask of a weight).
+
+        Raises:
+            ValueError: on a probability outside of [0, 1] or an unknown ``each``.
+        """
+        return noise.draw(self, name, like, p, each)
 
     def forward(self, *args: Any) -> Any:
         """Calling a cell is one step, as for torch.nn's cells."""

@@ -100,7 +100,7 @@ def test_the_declared_initial_states(cell):
     x, _ = _problem(rnn.cell, 3, 2)
     for states in (rnn.initial_states(2), rnn.cell.initial_states(2)):
         assert [tuple(v.shape) for v in states] == [s.initial_shape(2) for s in rnn.cell.states]
-        assert all((v == s.initial).all() for v, s in zip(states, rnn.cell.states, strict=True))
+        assert all((v == float(s.initial)).all() for v, s in zip(states, rnn.cell.states, strict=True))
         assert_close(rnn(x), rnn(x, states))
 
 

@@ -28,6 +28,16 @@ from ostinato.cells.skip import Skip
 from ostinato.cells.slstm import SLSTM
 from ostinato.cells.table import create, names, options, output_size, purpose
 
+# Cells around cells.
+# isort: split
+from ostinato.cells.dropout import RecurrentDropout, WeightDropout
+from ostinato.cells.learned import LearnedInitial
+from ostinato.cells.normalise import LayerNorm
+from ostinato.cells.residual import Highway, Residual
+from ostinato.cells.stacked import StackedCells
+from ostinato.cells.wrapper import Wrapper
+from ostinato.cells.zoneout import Zoneout
+
 __all__ = [
     "GRU",
     "IRNN",
@@ -72,4 +82,16 @@ __all__ = [
     "options",
     "output_size",
     "purpose",
+]
+
+__all__ += [
+    "Highway",
+    "LayerNorm",
+    "LearnedInitial",
+    "RecurrentDropout",
+    "Residual",
+    "StackedCells",
+    "WeightDropout",
+    "Wrapper",
+    "Zoneout",
 ]

@@ -38,6 +38,8 @@ class IndRNN(Cell):
     torch.Size([5, 4])
     """
 
+    recurrent = ("u",)
+
     def __init__(
         self,
         input_size: int,

@@ -43,6 +43,8 @@ class Skip(Cell):
     ((1, 5), torch.Size([2, 4]))
     """
 
+    recurrent = ("U", "S")
+
     def __init__(
         self,
         input_size: int,

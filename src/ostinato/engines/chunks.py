@@ -39,16 +39,15 @@ class Chunks:
         ends = [i for i in cut.after if parts[i] == "R" and nodes[i].op not in OVER_TIME]
         self.possible = all(parts[a] in "XSY" for i in self.sums for a in nodes[i].args)
         self.given, self.taken = pieces.given, pieces.taken
-        self.moving = {i for i in early if nodes[i].op == "x"} | {i for i in program.inputs.values()
-                                                                  if nodes[i].op == "x"}
+        self.moving = {i for i in program.inputs.values() if parts[i] == "X"}
         wanted = {a for i in late for a in nodes[i].args} | emits
         self.first = schedule(program, fixed, fixed)
         self.early = schedule(program, early, wanted.union(self.given))
         self.late = schedule(program, late, emits.union(self.sums), owned=[*self.given, *self.taken])
         self.last = schedule(program, ends, emits)
-        self.whole = [i for i in emits if parts[i] in "XY" and nodes[i].op != "x" and i not in self.taken]
+        self.whole = [i for i in emits if parts[i] in "XY" and i not in self.moving and i not in self.taken]
         self.kept = [i in emits for i in self.taken]
-        passed = [i for i in early if nodes[i].op != "x" and i in {*self.given, *wanted}]
+        passed = [i for i in early if i not in self.moving and i in {*self.given, *wanted}]
         passed += [i for i, keep in zip(self.taken, self.kept, strict=True) if not keep]
         self.passed = sum(prod(nodes[i].shape) for i in passed)
 

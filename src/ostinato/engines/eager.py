@@ -5,12 +5,13 @@ It needs no program, so it runs what cannot be traced; and it is what every othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato.cell import Cell
+from ostinato.noise import Draw, asked_for, drawing, paths_of
 
 
 def run(
@@ -21,6 +22,7 @@ def run(
     live: Tensor | None = None,
     reset: Tensor | None = None,
     reverse: bool = False,
+    drawn: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Repeat ``cell.step`` over time.
 
@@ -31,6 +33,7 @@ def run(
         live: bool ``[T, B]``; where it is false the states stay as they are.
         reset: bool ``[T, B]``; where it is true the states start again from their declared initial value.
         reverse: run from the last step to the first.
+        drawn: the masks that the step asks for, by name.
 
     Returns:
         outputs ``[T, B, ...]``, for each state its values at all steps ``[T, B, ...]``, and its last D values
@@ -40,16 +43,19 @@ def run(
     history = list(initial)  # each [D, B, ...]
     outputs: list[Tensor] = [torch.empty(0)] * steps
     values: list[list[Tensor]] = [[torch.empty(0)] * steps for _ in states]
+    masks = Masks(cell, drawn or {})
     for t in reversed(range(steps)) if reverse else range(steps):
         if reset is not None:
             history = [
-                torch.where(_like(reset[t], h[0]), h.new_full((), s.initial), h)
+                torch.where(_like(reset[t], h[0]), cell.initial_value(s, h.dtype, h.device), h)
                 for s, h in zip(states, history, strict=True)
             ]
         reads = [h[-delay] for s, h in zip(states, history, strict=True) for delay in s.delays]
         # Copies: a step may change its arguments in place, and they are the caller's.
         arguments = [a.clone() for a in (*[x[t] for x in inputs], *reads, *constants)]
-        new, outputs[t] = cell.split_result(cell.step(*arguments))
+        masks.step = t
+        with drawing(masks):
+            new, outputs[t] = cell.split_result(cell.step(*arguments))
         pushed = [
             torch.cat([h[1:], value.expand_as(h[0]).unsqueeze(0)]) for h, value in zip(history, new, strict=True)
         ]
@@ -61,6 +67,35 @@ def run(
         for sequence, h in zip(values, history, strict=True):
             sequence[t] = h[-1]
     return torch.stack(outputs), [torch.stack(v) for v in values], history
+
+
+class Masks:
+    """Where the masks of a step come from when it runs as it is: those drawn for all steps."""
+
+    def __init__(self, cell: Cell, drawn: Mapping[str, Tensor]) -> None:
+        self.paths, self.drawn, self.step = paths_of(cell), drawn, 0
+
+    def __call__(self, owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Tensor:
+        asked = asked_for(self.paths, owner, name, like, p, each)
+        if asked.name not in self.drawn:
+            raise ValueError(f"{type(owner).__name__} asks for the mask {name!r} at some steps only")
+        value = self.drawn[asked.name]
+        return value[self.step] if each == "step" else value
+
+
+def masks_of(cell: Cell, arguments: Sequence[Tensor]) -> tuple[Draw, ...]:
+    """The masks that a step asks for, found by calling it once."""
+    asked: dict[str, Draw] = {}
+    paths = paths_of(cell)
+
+    def note(owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Tensor:
+        found = asked_for(paths, owner, name, like, p, each)
+        asked[found.name] = found
+        return torch.ones(like.shape, dtype=torch.bool, device=like.device)
+
+    with drawing(note), torch.no_grad():
+        cell.step(*[a.clone() for a in arguments])
+    return tuple(sorted(asked.values()))
 
 
 def _like(flags: Tensor, value: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Schedule:
 
     def made(self, nodes: Sequence[int], kept: set[int]) -> list[Line]:
         """The nodes that are computed, in order, with their functions and arguments."""
-        leaves = ("p", "q", "x", "read", "const", "noise")
+        leaves = ("p", "q", "x", "draw", "read", "const", "noise")
         return [(i, function_of(self.program, i), self.program.nodes[i].args) for i in nodes
                 if self.program.nodes[i].op not in leaves]
 

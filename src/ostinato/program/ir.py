@@ -15,9 +15,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ostinato.noise import Draw
+
 Shape = tuple[int, ...]
-LEAVES = {"p": "P", "q": "Q", "x": "X", "const": "P", "noise": "X"}
+LEAVES = {"p": "P", "q": "Q", "x": "X", "const": "P", "noise": "X", "draw": ""}
 """Operations without arguments, and the part each begins; ``read`` begins the loop."""
+DRAWN = {"step": "X", "sequence": "Q", "call": "P"}
+"""The part that a mask begins, by what it is drawn for."""
 OVER_TIME = ("gemm_tb", "sum_tb", "sum_t")
 
 
@@ -46,7 +50,8 @@ class StateVar:
     name: str
     shape: Shape
     depth: int
-    initial: float = 0.0
+    initial: float | str = 0.0
+    """A number, or the name of a parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +68,13 @@ class Program:
     @cached_property
     def inputs(self) -> dict[str, int]:
         """The leaves that are given at run time: name to node."""
-        return {n["name"]: i for i, n in enumerate(self.nodes) if n.op in ("p", "q", "x")}
+        return {n["name"]: i for i, n in enumerate(self.nodes) if n.op in ("p", "q", "x", "draw")}
+
+    @cached_property
+    def draws(self) -> tuple[Draw, ...]:
+        """The masks among them, in the order of their names."""
+        found = [Draw(n["name"], n["each"], n["p"], n.shape) for n in self.nodes if n.op == "draw"]
+        return tuple(sorted(found))
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -86,7 +97,7 @@ def find_parts(program: Program) -> tuple[str, ...]:
         elif node.op == "read" or "S" in below:
             parts.append("S")
         elif node.op in LEAVES:
-            parts.append(LEAVES[node.op])
+            parts.append(LEAVES[node.op] or DRAWN[node["each"]])
         else:
             parts.append("X" if "X" in below else "Q" if "Q" in below else "P")
     feeding = reachable(program.nodes, program.next.values())

@@ -53,8 +53,13 @@ def _held(builder: Builder, states: list[StateVar], reset: bool) -> dict[str, Re
     held = {s.name: builder.leaf("read", s.shape, state=s.name, delay=1) for s in states}
     if reset:
         flag = builder.leaf("x", (), "bool", name=RESET)
-        held = {s.name: flag.where(s.initial, held[s.name]) for s in states}
+        held = {s.name: flag.where(_initial(builder, s), held[s.name]) for s in states}
     return held
+
+
+def _initial(builder: Builder, s: StateVar) -> Ref | float:
+    """What a state begins with: a number, or a parameter."""
+    return builder.leaf("p", s.shape, name=s.initial) if isinstance(s.initial, str) else s.initial
 
 
 def _shifted(program: Program, following: dict[str, Ref], held: dict[str, Ref]) -> dict[str, Ref]:

@@ -152,6 +152,9 @@ class Lowering:
     def _leaf(self, i: int, kind: str, name: str) -> Val:
         sizes = self.sizes(Var(i))
         dtype = kind_of(self.first.dtypes[i])
+        if kind == "draw":
+            asked = self.first.asked[name]
+            return Val(self.builder.leaf("draw", features(sizes), dtype, each=asked.each, name=name, p=asked.p), sizes)
         if kind == "read":
             state, delay = name.split("@")
             return Val(self.builder.leaf("read", features(sizes), dtype, state=state, delay=int(delay)), sizes)
@@ -182,7 +185,8 @@ class Lowering:
 
     def only_parameters(self, ref: Ref) -> bool:
         """Whether a node depends on nothing but parameters."""
-        return self._depends(self._param, ref, lambda n: n.op in ("p", "const"), all)
+        return self._depends(self._param, ref, lambda n: n.op in ("p", "const") or (
+            n.op == "draw" and n["each"] == "call"), all)
 
     def on_state(self, ref: Ref) -> bool:
         """Whether a node depends on a state."""

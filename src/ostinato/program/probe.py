@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ostinato.cell import Cell
+from ostinato.noise import Draw, bernoulli
 from ostinato.program.ir import Program
 from ostinato.program.source import CannotTrace, line_of
-from ostinato.program.trace import InputSpec, Signature, double_values, sample, swapped, undisturbed
+from ostinato.program.trace import InputSpec, Signature, double_values, plain, sample, swapped, undisturbed
 
 Runner = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], dict[str, Tensor]], list[Tensor]]
 
@@ -34,11 +35,14 @@ def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner
         leaves = {k: v.requires_grad_() if v.is_floating_point() else v for k, v in double_values(cell).items()}
         xs, starts, constants = _samples(cell, signature)
         named = {**{k: v.double() if v.is_floating_point() else v for k, v in program.tensors.items()}, **leaves}
+        named |= {d.name: bernoulli(d.size(1, 3), d.p, signature.device) for d in program.draws}
         wrt = [v for v in (*leaves.values(), *xs, *starts) if v.requires_grad]
         with swapped(cell, lambda value, name: leaves[name]):
             try:
                 expected = by_step(xs, starts, constants, named)
-                alone = by_step([x[:, :1] for x in xs], [s[:, :1] for s in starts], [c[:1] for c in constants], named)
+                one = {d.name: named[d.name][_first_row(d)] for d in program.draws}
+                alone = by_step([x[:, :1] for x in xs], [s[:, :1] for s in starts], [c[:1] for c in constants],
+                                named | one)
                 slopes = _gradients(expected, wrt)
             except Exception as error:
                 raise CannotTrace(f"{type(error).__name__}: {error}", line_of(error)) from error
@@ -53,6 +57,11 @@ def probe(cell: Cell, program: Program, signature: Signature, by_program: Runner
                                   "derivative or a state kept outside of torch?)")
 
 
+def _first_row(asked: Draw) -> tuple[slice, ...]:
+    """The part of a mask that is the first sequence's."""
+    return {"step": (slice(None), slice(1)), "sequence": (slice(1),), "call": ()}[asked.each]
+
+
 def _samples(cell: Cell, signature: Signature) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     generator = torch.Generator().manual_seed(1)
 
@@ -64,7 +73,8 @@ def _samples(cell: Cell, signature: Signature) -> tuple[list[Tensor], list[Tenso
 
     xs = [made(spec, (1, 3)) for spec in signature.inputs]
     starts = [made(InputSpec(s.shape, torch.float64), (s.depth, 3)) for s in cell.states]
-    starts = [(v + s.initial).detach().requires_grad_() for v, s in zip(starts, cell.states, strict=True)]
+    begin = [plain(cell.initial_value(s)) for s in cell.states]
+    starts = [(v + b.to(v)).detach().requires_grad_() for v, b in zip(starts, begin, strict=True)]
     return xs, starts, [made(spec, (3,)) for spec in signature.constants]
 
 

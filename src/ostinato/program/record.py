@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ostinato.noise import Draw
 from ostinato.program.direct import DIRECT
 from ostinato.program.source import CannotTrace, refuse_custom_function, user_line
 
@@ -60,6 +61,7 @@ class Recorder:
         self.leaves: dict[int, tuple[str, str]] = {}
         self.constants: dict[int, Tensor] = {}
         self.stored: dict[str, Var] = {}  # what the step left in attributes of the cell
+        self.asked: dict[str, Draw] = {}  # the masks, by name
         self.draws = False  # whether an operation on the step's arguments draws random numbers
         self._constant_vars: dict[tuple[int, int], Var] = {}
         self._alive: list[Tensor] = []  # so that no other tensor gets one's id

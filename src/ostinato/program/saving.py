@@ -103,7 +103,7 @@ def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
     users = [i for i, part in enumerate(parts) if part == "S"]
     wanted = {a for i in users for a in nodes[i].args if a in inputs}
     wanted |= {i for i in program.next.values() if i in inputs}
-    kinds = ("x", "noise") if everything else ("x", "noise", "matmul")
+    kinds = ("x", "draw", "noise") if everything else ("x", "draw", "noise", "matmul")
     outside = {i for i in inputs if nodes[i].op in kinds or nodes[i].op.startswith("aten:")}
     edges = [(a, i) for i in inputs - outside for a in nodes[i].args if a in inputs]
     weights = {i: prod(nodes[i].shape) * WIDTH[nodes[i].dtype] for i in inputs}
@@ -157,7 +157,7 @@ def _is_fixed(program: Program, i: int) -> bool:
     """Whether a node is not one of those that a loop computes at no cost."""
     node = program.nodes[i]
     args = [program.nodes[a] for a in node.args]
-    if node.op in ("x", "noise", "matmul") or node.op.startswith("aten:"):
+    if node.op in ("x", "draw", "noise", "matmul") or node.op.startswith("aten:"):
         return True
     if node.op == "add" and {program.parts[a] for a in node.args} == {"P", "X"}:
         return any(a.op == "matmul" and len(a.shape) == 1 for a in args)

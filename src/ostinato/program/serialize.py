@@ -35,7 +35,7 @@ def from_json(data: Any, tensors: dict[str, Tensor] | None = None) -> Program:
         found = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise InvalidProgram(f"expected a program of format {FORMAT}, found {found!r}")
     try:
-        states = [StateVar(name, tuple(shape), depth, float(initial))
+        states = [StateVar(name, tuple(shape), depth, initial if isinstance(initial, str) else float(initial))
                   for name, shape, depth, initial in data["states"]]
         nodes = [Node(str(op), tuple(args), tuple(sorted((str(k), _tuples(v)) for k, v in attrs.items())), tuple(shape),
                       str(dtype), str(source)) for op, args, attrs, shape, dtype, source in data["nodes"]]

@@ -69,7 +69,7 @@ def _leaf(builder: Builder, program: Program, i: int) -> Ref:
     node = program.nodes[i]
     if node.op == "const":
         return builder.copy(node, [])
-    prefix = GIVEN if node.op == "x" else "v"
+    prefix = GIVEN if node.op in ("x", "draw") else "v"
     return builder.leaf(program.parts[i].lower(), node.shape, node.dtype, name=f"{prefix}{i}")
 
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.cell import Cell
+from ostinato.noise import Draw, asked_for, bernoulli, drawing, paths_of
 from ostinato.program.ir import Program, Ref, Shape, StateVar, finish
 from ostinato.program.lower import SIZES, Lowering, Val, features
 from ostinato.program.record import Recorder, TraceTensor
 from ostinato.program.rewrite import optimise
-from ostinato.program.source import CannotTrace, line_of
+from ostinato.program.source import CannotTrace, line_of, user_line
 from ostinato.program.verify import verify
 
 
@@ -86,7 +87,8 @@ def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, lis
     for s in cell.states:
         arguments += [made(InputSpec(s.shape, signature.dtype), "read", f"{s.name}@{d}") for d in s.delays]
     arguments += [made(spec, "q", f"q{i}") for i, spec in enumerate(signature.constants)]
-    with swapped(cell, lambda value, name: recorder.leaf(_untouched(value), "p", name)):
+    asked = _Asked(cell, recorder, generator)
+    with drawing(asked), swapped(cell, lambda value, name: recorder.leaf(_untouched(value), "p", name)):
         before, draws = numbers(cell), _random_states()
         news, out = cell.split_result(_called(cell, arguments))
         _check_unchanged(before, numbers(cell), cell)
@@ -96,6 +98,26 @@ def _record(cell: Cell, signature: Signature, batch: int) -> tuple[Recorder, lis
                               "use torch.rand_like or torch.randn_like")
         noted = [recorder.current(v) if isinstance(v, TraceTensor) else recorder.constant(v) for v in (*news, out)]
     return recorder, noted[:-1], noted[-1]
+
+
+class _Asked:
+    """Where a recorded step's masks come from: each is an input of the program."""
+
+    def __init__(self, cell: Cell, recorder: Recorder, generator: torch.Generator) -> None:
+        self.paths = paths_of(cell)
+        self.recorder, self.generator = recorder, generator
+        self.made: dict[str, tuple[Draw, TraceTensor]] = {}
+
+    def __call__(self, owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Tensor:
+        asked = asked_for(self.paths, owner, name, like, p, each)
+        if asked.name not in self.made:
+            value = bernoulli(like.shape, p, torch.device("cpu"), self.generator).to(like.device)
+            self.recorder.asked[asked.name] = asked
+            self.made[asked.name] = asked, self.recorder.leaf(value, "draw", asked.name)
+        before, value = self.made[asked.name]
+        if before != asked:
+            raise CannotTrace(f"the mask {name!r} is asked for as {before} and as {asked}", user_line())
+        return value
 
 
 def _called(cell: Cell, arguments: Sequence[TraceTensor]) -> Any:
@@ -191,17 +213,18 @@ def double_values(cell: nn.Module) -> dict[str, Tensor]:
     for _, _, name, value in tensors_of(cell):
         if id(value) not in out:
             dtype = torch.float64 if value.is_floating_point() else value.dtype
-            out[id(value)] = name, _plain(value).to(dtype, copy=True)
+            out[id(value)] = name, plain(value).to(dtype, copy=True)
     return dict(out.values())
 
 
 def _untouched(value: Tensor) -> Tensor:
     """The values that a recording works with. A change of a parameter is refused before it is made; that of a buffer
     may be hidden in an operation (batch norm), so it works on a copy."""
-    return _plain(value) if isinstance(value, nn.Parameter) else _plain(value).clone()
+    return plain(value) if isinstance(value, nn.Parameter) else plain(value).clone()
 
 
-def _plain(value: Tensor) -> Tensor:
+def plain(value: Tensor) -> Tensor:
+    """The values of a tensor; inside torch.func or a compiler, made-up ones of the same shape."""
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)  # type: ignore[attr-defined]
     if type(value) not in (Tensor, nn.Parameter) or value.is_meta or wrapped:
         generator = torch.Generator().manual_seed(0)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ostinato.program.ir import Node, Program, reachable
+from ostinato.program.ir import DRAWN, Node, Program, reachable
 from ostinato.program.opaque import check_allowed, check_call
 from ostinato.program.ops import OPS
 
 LEAF_ATTRS = {"p": {"name"}, "q": {"name"}, "x": {"name"}, "const": {"value"}, "read": {"state", "delay"},
-              "noise": {"kind", "number"}}
+              "noise": {"kind", "number"}, "draw": {"each", "name", "p"}}
 ERRORS = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
 """What reading and checking something that is not a program may raise."""
 
@@ -56,7 +56,8 @@ def verify(program: Program) -> None:
         InvalidProgram: naming the node, its operation and its source line.
     """
     for s in program.states:
-        if not (isinstance(s.name, str) and _all(s.shape, _whole) and _whole(s.depth, 1) and type(s.initial) is float):
+        named = isinstance(s.name, str) and type(s.initial) in (float, str)
+        if not (named and _all(s.shape, _whole) and _whole(s.depth, 1)):
             raise InvalidProgram(f"{s} is not a state")
     states = {s.name: s for s in program.states}
     if len(states) != len(program.states) or set(program.next) != set(states):
@@ -67,7 +68,7 @@ def verify(program: Program) -> None:
         except ERRORS as error:
             at = f" ({node.source})" if node.source else ""
             raise InvalidProgram(f"node {i}, {node.op}: {error}{at}") from None
-    given = [n["name"] for n in program.nodes if n.op in ("p", "q", "x")]
+    given = [n["name"] for n in program.nodes if n.op in ("p", "q", "x", "draw")]
     if len(set(given)) != len(given):
         raise InvalidProgram("two inputs have one name")
     for name, i in [*program.next.items(), *program.emit.items()]:
@@ -112,7 +113,7 @@ def _check_leaf(program: Program, node: Node, attrs: dict[str, Any]) -> None:
                 node.shape != state.shape or node.dtype != "float"):
             raise ValueError(f"reads {attrs['state']!r} at delay {attrs['delay']} as {list(node.shape)}, "
                              f"the states are {program.states}")
-    if node.op in ("p", "q", "x") and not isinstance(attrs["name"], str):
+    if node.op in ("p", "q", "x", "draw") and not isinstance(attrs["name"], str):
         raise ValueError("an input's name is a string")
     if node.op == "p" and attrs["name"] in program.tensors:
         found = tuple(program.tensors[attrs["name"]].shape)
@@ -123,6 +124,8 @@ def _check_leaf(program: Program, node: Node, attrs: dict[str, Any]) -> None:
     if node.op == "noise" and (attrs["kind"] not in ("bernoulli", "uniform", "normal") or node.dtype != "float" or not (
             0 <= attrs.get("p", 0) <= 1)):
         raise ValueError(f"noise of kind {attrs['kind']!r}")
+    if node.op == "draw" and (attrs["each"] not in DRAWN or node.dtype != "bool" or not 0 <= attrs["p"] <= 1):
+        raise ValueError(f"a mask for each {attrs['each']!r}, true with probability {attrs['p']}")
 
 
 def _check_operation(program: Program, node: Node, attrs: dict[str, Any]) -> None:

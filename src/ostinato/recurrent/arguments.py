@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
+from ostinato.noise import Draw
+from ostinato.recurrent.masks import complete
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
@@ -29,6 +31,10 @@ class Arguments:
     reset: Tensor | None  # bool [T, B]
     dtype: torch.dtype
     packing: Packing | None = None  # instead of ``live``: how to do without padding
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+    """Masks by name, as the caller gives them; after :meth:`with_masks`, all of them, time first."""
+    batch_first: bool = False
+    """The layout of the masks that a caller gives."""
 
     @property
     def dense(self) -> Arguments:
@@ -52,6 +58,22 @@ class Arguments:
     @property
     def batch(self) -> int:
         return self.inputs[0].shape[1]
+
+    def first_step(self, cell: Cell) -> list[Tensor]:
+        """What the step of a cell is given at first."""
+        reads = [h[-d] for s, h in zip(cell.states, self.initial, strict=True) for d in s.delays]
+        return [*[x[0] for x in self.inputs], *reads, *self.constants]
+
+    def with_masks(self, draws: Sequence[Draw]) -> Arguments:
+        """The same with every mask that the step asks for: given, or drawn now.
+
+        Raises:
+            ValueError, TypeError: on a mask that is not asked for, or has another shape or dtype.
+        """
+        if not draws and not self.drawn:
+            return self
+        drawn = complete(draws, self.drawn, self.steps, self.batch, self.inputs[0].device, self.batch_first)
+        return replace(self, drawn=drawn)
 
     def without_padding(self, outcome: Outcome) -> Outcome:
         """The same, zero at padding."""
@@ -89,7 +111,7 @@ def listed(value: Tensors, name: str) -> list[Tensor]:
 
 def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
           reset: Tensor | None, constants: Tensors, batch_first: bool,
-          dtype: torch.dtype | None = None) -> Arguments:
+          dtype: torch.dtype | None = None, drawn: Mapping[str, Tensor] | None = None) -> Arguments:
     """Check a call and lay it out; ``dtype``, where it is known, is that of the cell.
 
     Raises:
@@ -132,7 +154,7 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     if live is not None:
         flags = None if flags is None else flags & live
         inputs = [_filled(v, live) for v in inputs]
-    return Arguments(inputs, given, starts, live, flags, dtype, packing)
+    return Arguments(inputs, given, starts, live, flags, dtype, packing, {} if drawn is None else drawn, batch_first)
 
 
 def _filled(value: Tensor, live: Tensor) -> Tensor:
@@ -213,7 +235,7 @@ def start_values(cell: Cell, initial: Tensors | None, batch: int, dtype: torch.d
                  device: torch.device) -> list[Tensor]:
     """The states before the first step, each ``[D, B, ...]`` with its D past values, oldest first."""
     if initial is None:
-        return [torch.full((s.depth, batch, *s.shape), s.initial, dtype=dtype, device=device) for s in cell.states]
+        return [cell.initial_value(s, dtype, device).expand(s.depth, batch, *s.shape) for s in cell.states]
     values, names = listed(initial, "initial"), [s.name for s in cell.states]
     if len(values) != len(names):
         raise ValueError(f"initial must hold {len(names)} states ({', '.join(names)}), got {len(values)}")

@@ -71,7 +71,7 @@ def explain(cell: Cell, programs: Programs) -> Explanation:
     loop = plan.loop
     assert loop is not None
     chosen, reason = _engines(loop, programs.last[0])
-    leaves = ("p", "q", "x", "const", "read", "noise")
+    leaves = ("p", "q", "x", "draw", "const", "read", "noise")
     counts = Counter(part for n, part in zip(plan.program.nodes, plan.program.parts, strict=True) if n.op not in leaves)
     isa = library().isa if chosen == "cpu" else None
     return Explanation(name, chosen, reason, True, bytes_saved(loop.loop, loop.saved), loop.loop.products,

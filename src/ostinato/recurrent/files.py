@@ -174,7 +174,7 @@ def restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Recurren
     if description.get("format") != FORMAT:
         raise ModelFileError(f"saved in format {description.get('format')!r}, this version of Ostinato reads {FORMAT}")
     try:
-        states = [State(str(name), tuple(shape), tuple(delays), float(initial))
+        states = [State(str(name), tuple(shape), tuple(delays), initial if isinstance(initial, str) else float(initial))
                   for name, shape, delays, initial in description["states"]]
         frozen = set(description["frozen"])
         parameters = {name: nn.Parameter(tensors[name], requires_grad=name not in frozen)
@@ -201,6 +201,10 @@ def _check_variants(variants: Sequence[Variant], states: Sequence[State], tensor
     if not variants:
         raise ValueError("there is no program in it")
     wanted = [(s.name, s.shape, s.depth, s.initial) for s in states]
+    for s in states:
+        if isinstance(s.initial, str) and (s.initial not in tensors or tuple(tensors[s.initial].shape) != s.shape):
+            raise ValueError(f"the state {s.name!r} begins with {s.initial!r}, which is not in the file, or of another "
+                             "shape")
     results = {"output", *(f"state.{s.name}" for s in states)}
     for v in variants:
         if [(s.name, s.shape, s.depth, s.initial) for s in v.program.states] != wanted:

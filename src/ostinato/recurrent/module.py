@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from ostinato.recurrent.arguments import (
     start_values,
 )
 from ostinato.recurrent.explanation import Explanation, explain
+from ostinato.recurrent.masks import complete, shown
 from ostinato.recurrent.programs import Programs, attribute_names, readings, signature_of
 from ostinato.recurrent.stepper import Stepper
 from ostinato.recurrent.streaming import Stream
@@ -94,6 +96,7 @@ class Recurrent(nn.Module):
         reset: Tensor | None = None,
         *,
         constants: Tensors = (),
+        drawn: Mapping[str, Tensor] | None = None,
         return_all_states: bool = False,
     ) -> tuple[Any, ...]:
         """Run the cell over all time steps.
@@ -108,6 +111,8 @@ class Recurrent(nn.Module):
             reset: bool ``[B, T]`` (``[T, B]``); a sequence starts anew (from the declared initial values) at a step
                 where it is true and that is not padding.
             constants: one tensor or several, ``[B, ...]`` each, that stay the same at every step.
+            drawn: random masks by name (dropout's, zoneout's), bool, as :meth:`draw` returns them; those that are not
+                given are drawn anew.
             return_all_states: also return every state at every step.
 
         Returns:
@@ -120,17 +125,18 @@ class Recurrent(nn.Module):
             FallbackError: under :func:`ostinato.strict`, when the step cannot be traced.
         """
         if torch.compiler.is_compiling():
-            return self._compiled(x, initial, lengths, mask, reset, constants, return_all_states)
-        return self._call(x, initial, lengths, mask, reset, constants, return_all_states)
+            return self._compiled(x, initial, lengths, mask, reset, constants, return_all_states, drawn or {})
+        return self._call(x, initial, lengths, mask, reset, constants, return_all_states, drawn)
 
     def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-              reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
+              reset: Tensor | None, constants: Tensors, all_states: bool,
+              drawn: Mapping[str, Tensor] | None) -> tuple[Any, ...]:
         first = next(iter(listed(x, "x")), None)
         if first is not None and autocasting(first.device):
             with torch.autocast(first.device.type, enabled=False):
                 wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x, "x")]
-                return self._call(wide, initial, lengths, mask, reset, constants, all_states)
-        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first)
+                return self._call(wide, initial, lengths, mask, reset, constants, all_states, drawn)
+        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first, drawn=drawn)
         outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
         ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
         result = (self._given_out(outputs), ends)
@@ -143,7 +149,8 @@ class Recurrent(nn.Module):
         return value.transpose(0, 1) if self.batch_first else value
 
     def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-                  reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
+                  reset: Tensor | None, constants: Tensors, all_states: bool,
+                  drawn: Mapping[str, Tensor]) -> tuple[Any, ...]:
         """The same call as one operation of a compiled graph."""
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
@@ -151,20 +158,42 @@ class Recurrent(nn.Module):
         starts = [] if initial is None else listed(initial, "initial")
         read = readings(self.cell, self._names)
         outs = compiled.recurrent(self._handle, *read, listed(x, "x"), starts, lengths, mask, reset,
-                                  listed(constants, "constants"), tensors, all_states)
+                                  listed(constants, "constants"), tensors, all_states, " ".join(drawn),
+                                  list(drawn.values()))
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
         if not all_states:
             return result
         return (*result, dict(zip([s.name for s in states], outs[1 + len(states) :], strict=True)))
 
-    def step(self, x: Tensors, states: Tensors | None = None, *,
-             constants: Tensors = ()) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def draw(self, x: Tensors, *, constants: Tensors = (),
+             generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The random masks of a call, drawn but not used: to look at, and to give to one call or to many (``drawn=``).
+
+        Args:
+            x: inputs as for the call.
+            constants: per-sequence constants as for the call.
+            generator: where the numbers come from. Default: torch's own, as in a call; so after ``torch.manual_seed``
+                this returns what the call would have used.
+
+        Returns:
+            bool tensors by name: ``[B, T, ...]`` (``[T, B, ...]`` without ``batch_first``) for a mask of each step,
+            ``[B, ...]`` for one of each sequence, that of the weight for a mask of a weight. Empty where nothing is
+            random, as in evaluation mode.
+        """
+        given = check(self.cell, x, None, None, None, None, constants, self.batch_first)
+        draws = self._programs.draws(self.cell, given)
+        masks = complete(draws, {}, given.steps, given.batch, given.inputs[0].device, self.batch_first, generator)
+        return shown(draws, masks, self.batch_first)
+
+    def step(self, x: Tensors, states: Tensors | None = None, *, constants: Tensors = (),
+             drawn: Mapping[str, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One time step, for streaming.
 
         Args:
             x: one input or several, ``[B, ...]`` each.
             states: as returned by the last step or as ``initial``; default: the declared initial values.
+            drawn: random masks as for a call of one time step; by default each step draws its own.
 
         Returns:
             ``(output [B, ...], next states)``.
@@ -173,7 +202,7 @@ class Recurrent(nn.Module):
         xs = listed(x, "x")
         if any(v.dim() < time for v in xs):
             raise ValueError("x must be [B, ...], got a tensor without dimensions")
-        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants)
+        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants, drawn=drawn)
         return outputs.squeeze(time), ends
 
     def stream(self, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stream:
@@ -184,18 +213,20 @@ class Recurrent(nn.Module):
         """
         return Stream(self, initial, constants)
 
-    def stepper(self, x: Tensors, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stepper:
+    def stepper(self, x: Tensors, initial: Tensors | None = None, *, constants: Tensors = (),
+                drawn: Mapping[str, Tensor] | None = None) -> Stepper:
         """A step a call at the least cost, for serving; see :class:`ostinato.recurrent.stepper.Stepper`.
 
         Args:
             x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
             initial: the states to begin with. Default: the declared initial values.
+            drawn: random masks for all steps to come; those that are not given are drawn now.
 
         Raises:
             ValueError: when this module runs in reverse.
             FallbackError: when the CPU engine cannot run the step.
         """
-        return Stepper(self, x, initial, constants)
+        return Stepper(self, x, initial, constants, drawn)
 
     def explain(self, x: Tensors | None = None, *, constants: Tensors = ()) -> Explanation:
         """Which engine runs and why, bytes saved and matrix products per step.
@@ -227,13 +258,15 @@ class Recurrent(nn.Module):
 
 def _run_compiled(handle: int, whole: list[int], real: list[float], text: str, x: list[Tensor],
                   initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None, reset: Tensor | None,
-                  constants: list[Tensor], parameters: list[Tensor], all_states: bool) -> list[Tensor]:
+                  constants: list[Tensor], parameters: list[Tensor], all_states: bool, drawn: str,
+                  masks: list[Tensor]) -> list[Tensor]:
     """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
     module = Recurrent._handles[handle]
     names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]
     with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True)),
                                                   tie_weights=True):
-        outs = module._call(x, initial or None, lengths, mask, reset, constants, all_states)
+        outs = module._call(x, initial or None, lengths, mask, reset, constants, all_states,
+                            dict(zip(drawn.split(), masks, strict=True)))
     return [outs[0], *outs[1], *(outs[2].values() if all_states else ())]
 
 

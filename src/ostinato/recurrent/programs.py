@@ -18,6 +18,7 @@ from ostinato.engines.choice import FallbackError, engine, is_strict
 from ostinato.engines.differentiable import compiling, faked
 from ostinato.engines.plan import Plan
 from ostinato.engines.ragged import Packing
+from ostinato.noise import Draw
 from ostinato.program import CannotTrace, Program, Signature, trace
 from ostinato.program.evaluate import Run
 from ostinato.program.loaded import ProgramCell, input_spec
@@ -84,7 +85,8 @@ class Programs:
             return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
-            outputs, values, finals = eager.run(cell, xs, constants, starts)
+            drawn = {d.name: named[d.name] for d in program.draws}
+            outputs, values, finals = eager.run(cell, xs, constants, starts, drawn=drawn)
             return [outputs, *values, *finals]
 
         with engine("reference"):
@@ -116,10 +118,15 @@ class Programs:
         assert self.last is not None
         program = self.found[self.last]
         if isinstance(program, CannotTrace):
-            return Ready(self.last, program, [])
+            return Ready(self.last, program, [], eager.masks_of(cell, given.first_step(cell)))
         plan = self.plan(program, given.live is not None, given.reset is not None, all_states)
         places = [place[:3] for place in tensors_of(cell) if place[2] in plan.program.inputs]
-        return Ready(self.last, plan, places)
+        return Ready(self.last, plan, places, program.draws)
+
+    def draws(self, cell: Cell, given: Arguments) -> Sequence[Draw]:
+        """The masks that a call asks for."""
+        with lock_of(cell):
+            return self._ready(cell, given.dense, False).draws
 
     def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
         """Repeat the cell: by its program, or step by step where it has none. Results are zero at padding.
@@ -129,6 +136,7 @@ class Programs:
         """
         with lock_of(cell):
             ready = self._ready(cell, given, all_states)
+            given = given.with_masks(ready.draws)
             if given.packing is not None and not can_pack(ready.plan, given):
                 given = given.dense
                 ready = self._ready(cell, given, all_states)
@@ -143,7 +151,7 @@ class Programs:
             raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
         with _said(cell, signature):
             outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse)
+                                                given.reset, reverse, given.drawn)
         return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
 
 
@@ -153,11 +161,14 @@ class Ready(NamedTuple):
     key: tuple
     plan: Plan | CannotTrace
     places: list[tuple[dict[str, Any], str, str]]
+    draws: Sequence[Draw]
 
 
 def can_pack(plan: Plan | CannotTrace, given: Arguments) -> bool:
-    """Whether a call can do without its padding: on the CPU engine, without constants of a sequence's own."""
+    """Whether a call can do without its padding: on the CPU engine, without constants or masks of a sequence's own."""
     if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.inputs):
+        return False
+    if any(d.each == "sequence" for d in plan.program.draws):
         return False
     return plan.loop.runners(True)(given.dtype, given.inputs[0].device).name == "cpu"
 
@@ -174,7 +185,7 @@ def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], giv
               sizes: Sizes | None = None) -> Outcome:
     """The same, whatever is at padding; with ``sizes``, of sequences that are packed."""
     run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch), sizes)
-    values = _inputs(given.inputs, given.constants) | named
+    values = {**_inputs(given.inputs, given.constants), **named, **given.drawn}
     for name, flags in ((LIVE, given.live), (RESET, given.reset)):
         if flags is not None:
             values[name] = flags
@@ -197,7 +208,9 @@ def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
     """The same without padding."""
     batch_first = given.inputs[0].transpose(0, 1).is_contiguous()
     packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
-                     initial=[packing.sort(v) for v in given.initial], packing=None)
+                     initial=[packing.sort(v) for v in given.initial], packing=None,
+                     drawn={d.name: packing.pack(given.drawn[d.name]) if d.each == "step" else given.drawn[d.name]
+                            for d in plan.program.draws})
     output, values, finals = run_steps(plan, states, named, packed, reverse, packing.sizes)
     unpacked = {name: packing.unpack(v, given.steps, batch_first) for name, v in values.items()}
     return packing.unpack(output, given.steps, batch_first), unpacked, [packing.restore(f) for f in finals]

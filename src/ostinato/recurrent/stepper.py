@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +34,7 @@ class Stepper:
         x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
         initial: the states to begin with. Default: the declared values.
         constants: per-sequence constants.
+        drawn: random masks for all steps to come; those that are not given are drawn now.
 
     Attributes:
         inputs: ``[B, ...]`` each: a step reads them here, or is given others, which it copies.
@@ -52,15 +53,18 @@ class Stepper:
 
     @torch.inference_mode(False)  # what is made in that mode cannot be written to outside of it
     def __init__(self, recurrent: Recurrent, x: Tensors, initial: Tensors | None = None,
-                 constants: Tensors = ()) -> None:
+                 constants: Tensors = (), drawn: Mapping[str, Tensor] | None = None) -> None:
         if recurrent.reverse:
             raise ValueError("a reversed Recurrent takes no single steps: it begins with the last time step")
         cell = self._cell = recurrent.cell
-        given = check(cell, [v.unsqueeze(0) for v in listed(x, "x")], initial, None, None, None, constants, False)
+        given = check(cell, [v.unsqueeze(0) for v in listed(x, "x")], initial, None, None, None, constants, False,
+                      drawn=drawn)
         with lock_of(cell):
             program = recurrent._programs.program(cell, signature_of(given))
             if isinstance(program, CannotTrace):
                 raise FallbackError(f"{type(cell).__name__} has no program to step through: {program}") from program
+            if any(d.each == "step" for d in program.draws):
+                raise FallbackError(f"{type(cell).__name__} draws a mask for every step: a stepper has none")
             self._places = [(table, key, name) for table, key, name, _ in tensors_of(cell) if name in program.inputs]
         self._program = with_features(program, False, False, False)
         loop, before = as_loop(self._program)
@@ -73,6 +77,7 @@ class Stepper:
         self._fixed = {name: int(name[1:]) for name, i in loop.inputs.items() if loop.nodes[i].op in "pq"}
         self._before = Schedule(self._program, before, self._fixed.values())
         self._constants = {f"q{i}": v for i, v in enumerate(given.constants)} | dict(program.tensors)
+        self._constants |= given.with_masks(program.draws).drawn
         self.inputs = [self._step.inputs.get(f"x{i}", torch.empty_like(v[0])) for i, v in enumerate(given.inputs)]
         self.output = self._step.emits["output"]
         self.packed = 0

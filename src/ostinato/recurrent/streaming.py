@@ -10,6 +10,7 @@ from torch import Tensor
 from ostinato.engines.choice import FallbackError, candidates
 from ostinato.engines.differentiable import compiling
 from ostinato.recurrent.arguments import Tensors, autocasting, listed
+from ostinato.recurrent.masks import Kept
 from ostinato.recurrent.stepper import Stepper
 from ostinato.recurrent.watch import Watch
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 class Stream:
     """Feed chunks of any size, one after another; together they equal one long call. No gradients.
+
+    Random masks, in training mode, are drawn with the first chunk for each sequence and for the call, and stay the same
+    until all is :meth:`reset`; those of each step are drawn with each chunk.
 
     Args:
         recurrent: what runs.
@@ -40,6 +44,7 @@ class Stream:
         self._stepping = False
         """Whether the stepper has the states."""
         self._refused: Watch | None = None
+        self._drawn = Kept()
 
     @property
     def states(self) -> tuple[Tensor, ...] | None:
@@ -61,7 +66,8 @@ class Stream:
             steps = [v.select(time, 0) for v in xs]
             if (stepper := self._ready(steps)) is not None:
                 return stepper(*steps).clone().unsqueeze(time)
-        outputs, self.states = self.recurrent(xs, self.states, reset=reset, constants=self.constants)
+        outputs, self.states = self.recurrent(xs, self.states, reset=reset, constants=self.constants,
+                                              drawn=self._drawn)
         return outputs
 
     def _ready(self, steps: list[Tensor]) -> Stepper | None:
@@ -83,7 +89,7 @@ class Stream:
         if self._refused is not None and self._refused.unchanged(cell):
             return None
         try:
-            stepper = self.recurrent.stepper(steps, states, constants=self.constants)
+            stepper = self.recurrent.stepper(steps, states, constants=self.constants, drawn=self._drawn)
         except FallbackError:
             self._refused = Watch(cell)
             return None
@@ -97,11 +103,13 @@ class Stream:
         shape = list(xs[0].shape)
         shape[time] = 1
         probe = [torch.zeros([*shape[:2], *v.shape[2:]], dtype=v.dtype, device=v.device) for v in xs]
-        outputs, _ = self.recurrent(probe, self.states, constants=self.constants)
+        outputs, _ = self.recurrent(probe, self.states, constants=self.constants, drawn=self._drawn)
         return outputs.narrow(time, 0, 0)
 
+    @torch.no_grad()
     def reset(self, rows: Tensor | None = None) -> None:
         """Start again from the declared initial values: all sequences, or those where ``rows`` (bool ``[B]``) is true.
+        With all sequences, random masks are drawn anew.
 
         Raises:
             TypeError: when ``rows`` is not bool.
@@ -110,6 +118,8 @@ class Stream:
         if rows is not None and (not isinstance(rows, Tensor) or rows.dtype != torch.bool):
             found = rows.dtype if isinstance(rows, Tensor) else f"a {type(rows).__name__}"
             raise TypeError(f"rows must be a bool tensor [B], got {found}")
+        if rows is None:
+            self._drawn, self._stepper = Kept(), None if self._drawn else self._stepper
         if rows is None or self.states is None:
             self.states = None if rows is None else self.states
             return
