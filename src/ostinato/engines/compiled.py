@@ -18,8 +18,8 @@ from ostinato.engines.plan import LoopPlan
 _library = torch.library.Library("ostinato", "DEF")
 _library.define("loop(str plan, bool keep, bool reverse, SymInt steps, Tensor[] tensors) -> Tensor[]")
 _library.define("recurrent(int handle, int[] whole, float[] real, str text, Tensor[] x, Tensor[] initial, "
-                "Tensor? lengths, Tensor? mask, Tensor? reset, Tensor[] constants, Tensor[] tensors, "
-                "bool all_states) -> Tensor[]")
+                "Tensor? lengths, Tensor? mask, Tensor? reset, Tensor[] constants, SymInt? steps, SymInt? batch, "
+                "Tensor[] tensors, bool all_states) -> Tensor[]")
 
 recurrent: Callable[..., list[Tensor]] = torch.ops.ostinato.recurrent
 

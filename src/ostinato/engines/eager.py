@@ -21,6 +21,7 @@ def run(
     live: Tensor | None = None,
     reset: Tensor | None = None,
     reverse: bool = False,
+    steps: int | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Repeat ``cell.step`` over time.
 
@@ -31,12 +32,13 @@ def run(
         live: bool ``[T, B]``; where it is false the states stay as they are.
         reset: bool ``[T, B]``; where it is true the states start again from their declared initial value.
         reverse: run from the last step to the first.
+        steps: T, where there are no inputs.
 
     Returns:
         outputs ``[T, B, ...]``, for each state its values at all steps ``[T, B, ...]``, and its last D values
         ``[D, B, ...]``.
     """
-    steps, states = inputs[0].shape[0], cell.states
+    steps, states = inputs[0].shape[0] if inputs else steps or 0, cell.states
     history = list(initial)  # each [D, B, ...]
     outputs: list[Tensor] = [torch.empty(0)] * steps
     values: list[list[Tensor]] = [[torch.empty(0)] * steps for _ in states]

@@ -11,6 +11,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
+from ostinato.recurrent.lead import lead_of
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
@@ -29,6 +30,7 @@ class Arguments:
     reset: Tensor | None  # bool [T, B]
     dtype: torch.dtype
     packing: Packing | None = None  # instead of ``live``: how to do without padding
+    alone: tuple[int, int] = (0, 0)  # T and B where there are no inputs
 
     @property
     def dense(self) -> Arguments:
@@ -43,15 +45,24 @@ class Arguments:
         """What the call's program depends on, apart from the cell; see ``programs.signature_of``."""
         specs = [(*map(int, x.shape[2:]), x.dtype) for x in self.inputs]
         specs += [(*map(int, c.shape[1:]), c.dtype) for c in self.constants]
-        return len(self.inputs), self.dtype, self.inputs[0].device, *specs
+        return len(self.inputs), self.dtype, self.device, *specs
 
     @property
     def steps(self) -> int:
-        return self.inputs[0].shape[0]
+        return self.inputs[0].shape[0] if self.inputs else self.alone[0]
 
     @property
     def batch(self) -> int:
-        return self.inputs[0].shape[1]
+        return self.inputs[0].shape[1] if self.inputs else self.alone[1]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What a call without inputs has too."""
+        return self.inputs or self.initial
+
+    @property
+    def device(self) -> torch.device:
+        return self.tensors[0].device
 
     def without_padding(self, outcome: Outcome) -> Outcome:
         """The same, zero at padding."""
@@ -88,15 +99,19 @@ def listed(value: Tensors, name: str) -> list[Tensor]:
 
 
 def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-          reset: Tensor | None, constants: Tensors, batch_first: bool,
-          dtype: torch.dtype | None = None) -> Arguments:
+          reset: Tensor | None, constants: Tensors, batch_first: bool, dtype: torch.dtype | None = None,
+          steps: int | None = None, batch: int | None = None) -> Arguments:
     """Check a call and lay it out; ``dtype``, where it is known, is that of the cell.
+
+    ``steps`` and ``batch`` are for a cell without inputs.
 
     Raises:
         ValueError, TypeError: naming the argument, what was expected and what came.
     """
     layout = "[B, T, ...]" if batch_first else "[T, B, ...]"
     xs = listed(x, "x")
+    fixed = listed(constants, "constants")
+    others = [*listed(() if initial is None else initial, "initial"), *fixed]
     for i, value in enumerate(xs):
         name = "x" if len(xs) == 1 else f"x[{i}]"
         if value.dim() < 2:
@@ -104,26 +119,25 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
         if value.shape[:2] != xs[0].shape[:2]:
             raise ValueError(f"all inputs must agree in batch and time: x[0] is {list(xs[0].shape)}, {name} is "
                              f"{list(value.shape)}")
-    if not xs:
-        raise ValueError("a cell needs at least one input, got none")
-    dtype = dtype or cell_dtype(cell, xs)
+    seen = xs or others
+    dtype = dtype or cell_dtype(cell, seen)
     inputs = [_widened(v.transpose(0, 1) if batch_first else v, dtype, "x") for v in xs]
-    steps, batch = inputs[0].shape[:2]
+    steps, batch = lead_of(cell, inputs, steps, batch, others, len(fixed))
     if steps == 0:
         raise ValueError(f"x has no time steps: {layout} is {list(xs[0].shape)}")
     if lengths is not None and mask is not None:
         raise ValueError("give lengths or a mask, not both")
-    device = inputs[0].device
+    device = next((v.device for v in (*xs, *others, *cell.parameters())), torch.get_default_device())
     live = packing = None
     if lengths is not None:
         lengths = _whole(lengths, steps, batch)
-        can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *xs)
+        can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *seen)
         live, packing = (None, Packing(lengths)) if can_pack else (_live(lengths, steps, device), None)
     elif mask is not None:
         live = _flags(mask, "mask", steps, batch, batch_first, device)
-        packing = _from_mask(live) if reset is None and device.type == "cpu" and _readable(live, *xs) else None
+        packing = _from_mask(live) if reset is None and device.type == "cpu" and _readable(live, *seen) else None
         live = live if packing is None else None
-    given = [_widened(c, dtype, "constants") for c in listed(constants, "constants")]
+    given = [_widened(c, dtype, "constants") for c in fixed]
     for c in given:
         if c.dim() < 1 or c.shape[0] != batch:
             raise ValueError(f"per-sequence constants must be [B, ...] with B={batch}, got {list(c.shape)}")
@@ -132,7 +146,7 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     if live is not None:
         flags = None if flags is None else flags & live
         inputs = [_filled(v, live) for v in inputs]
-    return Arguments(inputs, given, starts, live, flags, dtype, packing)
+    return Arguments(inputs, given, starts, live, flags, dtype, packing, (steps, batch))
 
 
 def _filled(value: Tensor, live: Tensor) -> Tensor:

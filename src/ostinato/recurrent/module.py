@@ -29,7 +29,8 @@ from ostinato.recurrent.streaming import Stream
 class Recurrent(nn.Module):
     """Repeat a cell over the time steps of a batch of sequences: ``h[t] = f(h[t-1], x[t]; theta)``, t = 1 .. T.
 
-    The cell's step is traced once into a program; T and B never matter to it.
+    The cell's step is traced once into a program; T and B never matter to it. A cell whose step takes no input,
+    ``s[t] = f(s[t-1]; theta)``, is called with ``steps=T`` and ``batch=B`` or ``initial=``.
 
     Args:
         cell: the step and its parameters.
@@ -87,20 +88,23 @@ class Recurrent(nn.Module):
 
     def forward(
         self,
-        x: Tensors,
+        x: Tensors = (),
         initial: Tensors | None = None,
         lengths: Lengths | None = None,
         mask: Tensor | None = None,
         reset: Tensor | None = None,
         *,
         constants: Tensors = (),
+        steps: int | None = None,
+        batch: int | None = None,
         return_all_states: bool = False,
     ) -> tuple[Any, ...]:
         """Run the cell over all time steps.
 
         Args:
             x: one input or several, each ``[B, T, ...]`` (``[T, B, ...]`` without ``batch_first``). Floats narrower
-                than the cell's parameters are widened; integers are passed as they are.
+                than the cell's parameters are widened; integers are passed as they are. None for an autonomous cell,
+                whose ``step`` takes states only.
             initial: the states before the first step, in the order declared: ``[B, *shape]`` each, or
                 ``[B, D, *shape]``, oldest first, for a state with a longest delay D > 1. Default: the declared values.
             lengths: how many steps of each sequence count, ``[B]``, from 0 to T, on any device; the rest is padding.
@@ -108,6 +112,8 @@ class Recurrent(nn.Module):
             reset: bool ``[B, T]`` (``[T, B]``); a sequence starts anew (from the declared initial values) at a step
                 where it is true and that is not padding.
             constants: one tensor or several, ``[B, ...]`` each, that stay the same at every step.
+            steps: T, for an autonomous cell.
+            batch: B, for an autonomous cell that is not given ``initial`` either.
             return_all_states: also return every state at every step.
 
         Returns:
@@ -119,18 +125,19 @@ class Recurrent(nn.Module):
             ValueError, TypeError: naming the argument, what was expected and what came.
             FallbackError: under :func:`ostinato.strict`, when the step cannot be traced.
         """
-        if torch.compiler.is_compiling():
-            return self._compiled(x, initial, lengths, mask, reset, constants, return_all_states)
-        return self._call(x, initial, lengths, mask, reset, constants, return_all_states)
+        run = self._compiled if torch.compiler.is_compiling() else self._call
+        return run(x, initial, lengths, mask, reset, constants, steps, batch, return_all_states)
 
     def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-              reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
-        first = next(iter(listed(x, "x")), None)
+              reset: Tensor | None, constants: Tensors, steps: int | None, batch: int | None,
+              all_states: bool) -> tuple[Any, ...]:
+        first = next(iter(listed(x, "x") or self.cell.parameters()), None)
         if first is not None and autocasting(first.device):
             with torch.autocast(first.device.type, enabled=False):
                 wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x, "x")]
-                return self._call(wide, initial, lengths, mask, reset, constants, all_states)
-        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first)
+                return self._call(wide, initial, lengths, mask, reset, constants, steps, batch, all_states)
+        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first, steps=steps,
+                      batch=batch)
         outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
         ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
         result = (self._given_out(outputs), ends)
@@ -143,7 +150,8 @@ class Recurrent(nn.Module):
         return value.transpose(0, 1) if self.batch_first else value
 
     def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-                  reset: Tensor | None, constants: Tensors, all_states: bool) -> tuple[Any, ...]:
+                  reset: Tensor | None, constants: Tensors, steps: int | None, batch: int | None,
+                  all_states: bool) -> tuple[Any, ...]:
         """The same call as one operation of a compiled graph."""
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
@@ -151,20 +159,21 @@ class Recurrent(nn.Module):
         starts = [] if initial is None else listed(initial, "initial")
         read = readings(self.cell, self._names)
         outs = compiled.recurrent(self._handle, *read, listed(x, "x"), starts, lengths, mask, reset,
-                                  listed(constants, "constants"), tensors, all_states)
+                                  listed(constants, "constants"), steps, batch, tensors, all_states)
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
         if not all_states:
             return result
         return (*result, dict(zip([s.name for s in states], outs[1 + len(states) :], strict=True)))
 
-    def step(self, x: Tensors, states: Tensors | None = None, *,
+    def step(self, x: Tensors = (), states: Tensors | None = None, *,
              constants: Tensors = ()) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One time step, for streaming.
 
         Args:
             x: one input or several, ``[B, ...]`` each.
-            states: as returned by the last step or as ``initial``; default: the declared initial values.
+            states: as returned by the last step or as ``initial``; default: the declared initial values. An
+                autonomous cell has its batch from them.
 
         Returns:
             ``(output [B, ...], next states)``.
@@ -173,7 +182,8 @@ class Recurrent(nn.Module):
         xs = listed(x, "x")
         if any(v.dim() < time for v in xs):
             raise ValueError("x must be [B, ...], got a tensor without dimensions")
-        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants)
+        steps = None if xs else 1
+        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants, steps=steps)
         return outputs.squeeze(time), ends
 
     def stream(self, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stream:
@@ -184,11 +194,12 @@ class Recurrent(nn.Module):
         """
         return Stream(self, initial, constants)
 
-    def stepper(self, x: Tensors, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stepper:
+    def stepper(self, x: Tensors = (), initial: Tensors | None = None, *, constants: Tensors = ()) -> Stepper:
         """A step a call at the least cost, for serving; see :class:`ostinato.recurrent.stepper.Stepper`.
 
         Args:
-            x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
+            x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes; none for an autonomous
+                cell.
             initial: the states to begin with. Default: the declared initial values.
 
         Raises:
@@ -227,13 +238,14 @@ class Recurrent(nn.Module):
 
 def _run_compiled(handle: int, whole: list[int], real: list[float], text: str, x: list[Tensor],
                   initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None, reset: Tensor | None,
-                  constants: list[Tensor], parameters: list[Tensor], all_states: bool) -> list[Tensor]:
+                  constants: list[Tensor], steps: int | None, batch: int | None, parameters: list[Tensor],
+                  all_states: bool) -> list[Tensor]:
     """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
     module = Recurrent._handles[handle]
     names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]
     with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True)),
                                                   tie_weights=True):
-        outs = module._call(x, initial or None, lengths, mask, reset, constants, all_states)
+        outs = module._call(x, initial or None, lengths, mask, reset, constants, steps, batch, all_states)
     return [outs[0], *outs[1], *(outs[2].values() if all_states else ())]
 
 

@@ -78,13 +78,13 @@ class Programs:
         plan = Plan(program)
 
         def by_program(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
-            run = Run(torch.float64, signature.device, tuple(xs[0].shape[:2]))
+            run = Run(torch.float64, signature.device, (1, starts[0].shape[1]))
             given = _inputs(xs, constants) | named
             outs, finals = plan.run(given, starts, run, False)
             return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
-            outputs, values, finals = eager.run(cell, xs, constants, starts)
+            outputs, values, finals = eager.run(cell, xs, constants, starts, steps=1)
             return [outputs, *values, *finals]
 
         with engine("reference"):
@@ -143,7 +143,7 @@ class Programs:
             raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
         with _said(cell, signature):
             outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse)
+                                                given.reset, reverse, given.steps)
         return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
 
 
@@ -157,9 +157,9 @@ class Ready(NamedTuple):
 
 def can_pack(plan: Plan | CannotTrace, given: Arguments) -> bool:
     """Whether a call can do without its padding: on the CPU engine, without constants of a sequence's own."""
-    if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.inputs):
+    if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.tensors):
         return False
-    return plan.loop.runners(True)(given.dtype, given.inputs[0].device).name == "cpu"
+    return plan.loop.runners(True)(given.dtype, given.device).name == "cpu"
 
 
 def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments,
@@ -173,7 +173,7 @@ def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
 def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, reverse: bool,
               sizes: Sizes | None = None) -> Outcome:
     """The same, whatever is at padding; with ``sizes``, of sequences that are packed."""
-    run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch), sizes)
+    run = Run(given.dtype, given.device, (given.steps, given.batch), sizes)
     values = _inputs(given.inputs, given.constants) | named
     for name, flags in ((LIVE, given.live), (RESET, given.reset)):
         if flags is not None:
@@ -195,9 +195,10 @@ def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], giv
 def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, packing: Packing,
                 reverse: bool) -> Outcome:
     """The same without padding."""
-    batch_first = given.inputs[0].transpose(0, 1).is_contiguous()
+    batch_first = bool(given.inputs) and given.inputs[0].transpose(0, 1).is_contiguous()
     packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
-                     initial=[packing.sort(v) for v in given.initial], packing=None)
+                     initial=[packing.sort(v) for v in given.initial], packing=None,
+                     alone=(packing.total, 1))
     output, values, finals = run_steps(plan, states, named, packed, reverse, packing.sizes)
     unpacked = {name: packing.unpack(v, given.steps, batch_first) for name, v in values.items()}
     return packing.unpack(output, given.steps, batch_first), unpacked, [packing.restore(f) for f in finals]
@@ -205,7 +206,7 @@ def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
 
 def _constants(tensors: Mapping[str, Tensor], given: Arguments, run: Run) -> dict[str, Tensor]:
     """The constants of a program where the run is."""
-    if faked(given.inputs):  # a graph that is being made takes no tensor from outside as it is
+    if faked(given.tensors):  # a graph that is being made takes no tensor from outside as it is
         tensors = {name: torch.ops.aten.lift_fresh_copy.default(value) for name, value in tensors.items()}
     return {name: value.to(run.device, run.dtype if value.is_floating_point() else value.dtype)
             for name, value in tensors.items()}
@@ -257,7 +258,7 @@ def _full(outs: dict[str, Tensor], run: Run, program: Program) -> dict[str, Tens
 
 def signature_of(given: Arguments) -> Signature:
     """What a call's program depends on."""
-    device = given.inputs[0].device
+    device = given.device
     return Signature(tuple(input_spec(x, 2) for x in given.inputs), tuple(input_spec(c, 1) for c in given.constants),
                      given.dtype, torch.device("cpu") if device.type == "meta" else device)
 
