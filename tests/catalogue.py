@@ -20,6 +20,7 @@ VARIANTS: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
     **{name: (name, lambda hidden_size: {}) for name in cells.names()},
     "skip": ("skip", lambda hidden_size: {"delays": 3}),
     "output": ("output", lambda hidden_size: {"output_size": hidden_size + 1}),
+    "narx": ("narx", lambda hidden_size: {"output_size": hidden_size + 1, "delays": 3}),
     "lstm-proj": ("lstm", lambda hidden_size: {"proj_size": max(1, hidden_size - 2)}),
     "leaky-units": ("leaky", lambda hidden_size: {"tau": _spread(hidden_size)}),
     "leaky-learned-units": ("leaky-learned", lambda hidden_size: {"tau": _spread(hidden_size)}),

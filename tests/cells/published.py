@@ -113,6 +113,11 @@ def output(p: Parameters, x: Array, o: Array) -> tuple[Array, ...]:
     return (p["V.weight"] @ np.tanh(drive(p, x, o)) + p["V.bias"],)
 
 
+def narx(p: Parameters, x: Array, *past: Array) -> tuple[Array, ...]:
+    fed_back = sum(p[f"U.{k}.weight"] @ v for k, v in enumerate(past))
+    return (p["V.weight"] @ np.tanh(p["W.weight"] @ x + p["W.bias"] + fed_back) + p["V.bias"],)
+
+
 def indrnn(g: Callable[[Array], Array]) -> Step:
     return lambda p, x, h: (g(p["W.weight"] @ x + p["u"] * h + p["W.bias"]),)
 
@@ -145,7 +150,7 @@ def steps(hidden_size: int) -> dict[str, Step]:
         "mgu": mgu,
         "leaky": leaky(10.0), "leaky-units": leaky(spread), "leaky-relu": leaky(4.0, relu),
         "leaky-learned": leaky_learned, "leaky-learned-units": leaky_learned,
-        "skip": skip, "skip-two": skip, "output": output,
+        "skip": skip, "skip-two": skip, "output": output, "narx": narx,
         "indrnn": indrnn(relu), "indrnn-tanh": indrnn(np.tanh),
         "slstm": slstm(log_sigmoid), "slstm-exp": slstm(lambda v: v),
     }  # fmt: skip

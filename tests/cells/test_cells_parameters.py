@@ -27,6 +27,7 @@ COUNTS = {
     "leaky-learned": ELMAN + H,
     "skip": ELMAN + H * H,
     "output": ELMAN + H * H + H,
+    "narx": H * N + H + 4 * H * H + H * H + H,
     "indrnn": H * N + 2 * H,
     "slstm": 4 * ELMAN,
 }
@@ -68,7 +69,7 @@ def test_initial_values_gate_by_gate(name):
     torch.manual_seed(1)
     cell = cells.create(name, 6, 8, dtype=torch.float64)
     limit = (6 / (6 + 8)) ** 0.5
-    parameters, spread = dict(cell.named_parameters()), 4 if name == "skip" else 1
+    parameters, spread = dict(cell.named_parameters()), {"skip": 4, "narx": 16}.get(name, 1)
     for block in parameters["W.weight"].detach().split(8):
         assert 0.8 * limit < block.abs().max() <= limit
         assert abs(block.mean()) < 0.5 * limit

@@ -9,7 +9,7 @@ from ostinato.cells.gru import GRU, MinimalGRU
 from ostinato.cells.indrnn import IndRNN
 from ostinato.cells.leaky import Leaky
 from ostinato.cells.lstm import LSTM, LayerNormLSTM, PeepholeLSTM
-from ostinato.cells.output import OutputRecurrence
+from ostinato.cells.output import NARX, OutputRecurrence
 from ostinato.cells.skip import Skip
 from ostinato.cells.slstm import SLSTM
 from ostinato.cells.table import create, names, options, output_size
@@ -17,6 +17,7 @@ from ostinato.cells.table import create, names, options, output_size
 __all__ = [
     "GRU",
     "LSTM",
+    "NARX",
     "SLSTM",
     "Elman",
     "IndRNN",

@@ -12,7 +12,7 @@ from ostinato.cells.gru import GRU, MinimalGRU
 from ostinato.cells.indrnn import IndRNN
 from ostinato.cells.leaky import Leaky
 from ostinato.cells.lstm import LSTM, LayerNormLSTM, PeepholeLSTM
-from ostinato.cells.output import OutputRecurrence
+from ostinato.cells.output import NARX, OutputRecurrence
 from ostinato.cells.skip import Skip
 from ostinato.cells.slstm import SLSTM
 
@@ -29,6 +29,7 @@ CELLS: Mapping[str, tuple[Callable[..., Cell], Mapping[str, Any]]] = {
     "leaky-learned": (Leaky, {"learned": True}),
     "skip": (Skip, {}),
     "output": (OutputRecurrence, {}),
+    "narx": (NARX, {}),
     "indrnn": (IndRNN, {}),
     "slstm": (SLSTM, {}),
 }
