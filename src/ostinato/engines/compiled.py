@@ -19,7 +19,7 @@ _library = torch.library.Library("ostinato", "DEF")
 _library.define("loop(str plan, bool keep, bool reverse, SymInt steps, Tensor[] tensors) -> Tensor[]")
 _library.define("recurrent(int handle, int[] whole, float[] real, str text, Tensor[] x, Tensor[] initial, "
                 "Tensor? lengths, Tensor? mask, Tensor? reset, Tensor[] constants, SymInt? steps, SymInt? batch, "
-                "Tensor[] tensors, bool all_states) -> Tensor[]")
+                "str taught, Tensor[] teacher, Tensor? own, Tensor[] tensors, bool all_states) -> Tensor[]")
 
 recurrent: Callable[..., list[Tensor]] = torch.ops.ostinato.recurrent
 

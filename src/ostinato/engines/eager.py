@@ -5,7 +5,7 @@ It needs no program, so it runs what cannot be traced; and it is what every othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ def run(
     reset: Tensor | None = None,
     reverse: bool = False,
     steps: int | None = None,
+    teacher: tuple[Mapping[str, Tensor], Tensor | None] = ({}, None),
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Repeat ``cell.step`` over time.
 
@@ -33,6 +34,8 @@ def run(
         reset: bool ``[T, B]``; where it is true the states start again from their declared initial value.
         reverse: run from the last step to the first.
         steps: T, where there are no inputs.
+        teacher: ``[T, B, ...]`` by the names of states, the values that these are given in the place of their own;
+            and, bool ``[T, B]`` or None, where they keep their own all the same.
 
     Returns:
         outputs ``[T, B, ...]``, for each state its values at all steps ``[T, B, ...]``, and its last D values
@@ -52,6 +55,7 @@ def run(
         # Copies: a step may change its arguments in place, and they are the caller's.
         arguments = [a.clone() for a in (*[x[t] for x in inputs], *reads, *constants)]
         new, outputs[t] = cell.split_result(cell.step(*arguments))
+        new = [_taught(s.name, value, t, *teacher) for s, value in zip(states, new, strict=True)]
         pushed = [
             torch.cat([h[1:], value.expand_as(h[0]).unsqueeze(0)]) for h, value in zip(history, new, strict=True)
         ]
@@ -63,6 +67,13 @@ def run(
         for sequence, h in zip(values, history, strict=True):
             sequence[t] = h[-1]
     return torch.stack(outputs), [torch.stack(v) for v in values], history
+
+
+def _taught(name: str, value: Tensor, t: int, given: Mapping[str, Tensor], own: Tensor | None) -> Tensor:
+    """What a state becomes at a step: its own value, or the teacher's."""
+    if name not in given:
+        return value
+    return given[name][t] if own is None else torch.where(_like(own[t], value), value, given[name][t])
 
 
 def _like(flags: Tensor, value: Tensor) -> Tensor:

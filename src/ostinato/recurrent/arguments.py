@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from ostinato.cell import Cell
+from ostinato.cell import Cell, State
 from ostinato.engines.ragged import Packing
 from ostinato.recurrent.lead import lead_of
+from ostinato.recurrent.teacher import NOBODY, NOTHING, Lessons, Teacher, check_teacher, lessons
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
@@ -31,6 +32,8 @@ class Arguments:
     dtype: torch.dtype
     packing: Packing | None = None  # instead of ``live``: how to do without padding
     alone: tuple[int, int] = (0, 0)  # T and B where there are no inputs
+    teacher: Teacher = NOBODY
+    taught: Lessons = NOTHING  # what a program is given of the teacher's values
 
     @property
     def dense(self) -> Arguments:
@@ -39,6 +42,13 @@ class Arguments:
             return self
         live = self.packing.live(self.steps)
         return replace(self, inputs=[_filled(v, live) for v in self.inputs], live=live, packing=None)
+
+    def with_lessons(self, states: Sequence[State], reverse: bool) -> Arguments:
+        """The same with what a program is given of the teacher's values."""
+        if not self.teacher.values:
+            return self
+        live = self.live if self.packing is None else self.packing.live(self.steps)
+        return replace(self, taught=lessons(self.teacher, states, self.initial, live, self.reset, reverse))
 
     @property
     def kinds(self) -> tuple:
@@ -100,10 +110,11 @@ def listed(value: Tensors, name: str) -> list[Tensor]:
 
 def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
           reset: Tensor | None, constants: Tensors, batch_first: bool, dtype: torch.dtype | None = None,
-          steps: int | None = None, batch: int | None = None) -> Arguments:
+          steps: int | None = None, batch: int | None = None, teacher: Mapping[str, Tensor] | None = None,
+          own: Tensor | None = None) -> Arguments:
     """Check a call and lay it out; ``dtype``, where it is known, is that of the cell.
 
-    ``steps`` and ``batch`` are for a cell without inputs.
+    ``steps`` and ``batch`` are for a cell without inputs, which may have them from its teacher.
 
     Raises:
         ValueError, TypeError: naming the argument, what was expected and what came.
@@ -122,6 +133,9 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     seen = xs or others
     dtype = dtype or cell_dtype(cell, seen)
     inputs = [_widened(v.transpose(0, 1) if batch_first else v, dtype, "x") for v in xs]
+    if not xs and isinstance(teacher, Mapping):
+        first = next((v.shape for v in teacher.values() if isinstance(v, Tensor) and v.dim() > 1), (None, None))
+        steps, batch = steps or first[batch_first], batch or first[not batch_first]
     steps, batch = lead_of(cell, inputs, steps, batch, others, len(fixed))
     if steps == 0:
         raise ValueError(f"x has no time steps: {layout} is {list(xs[0].shape)}")
@@ -146,7 +160,10 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     if live is not None:
         flags = None if flags is None else flags & live
         inputs = [_filled(v, live) for v in inputs]
-    return Arguments(inputs, given, starts, live, flags, dtype, packing, (steps, batch))
+    taught = check_teacher(cell, teacher, own, (steps, batch), batch_first, device)
+    values = {name: _widened(v if v.is_floating_point() else v.to(dtype), dtype, f"teacher[{name!r}]")
+              for name, v in taught.values.items()}
+    return Arguments(inputs, given, starts, live, flags, dtype, packing, (steps, batch), Teacher(values, taught.own))
 
 
 def _filled(value: Tensor, live: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -97,6 +98,8 @@ class Recurrent(nn.Module):
         constants: Tensors = (),
         steps: int | None = None,
         batch: int | None = None,
+        teacher: Mapping[str, Tensor] | None = None,
+        own: Tensor | None = None,
         return_all_states: bool = False,
     ) -> tuple[Any, ...]:
         """Run the cell over all time steps.
@@ -114,6 +117,10 @@ class Recurrent(nn.Module):
             constants: one tensor or several, ``[B, ...]`` each, that stay the same at every step.
             steps: T, for an autonomous cell.
             batch: B, for an autonomous cell that is not given ``initial`` either.
+            teacher: by the name of a state, ``[B, T, *shape]`` (``[T, B, *shape]``): the values that it has after every
+                step, in the place of those that ``step`` returns. The outputs remain the step's.
+            own: bool ``[B, T]`` (``[T, B]``): where states with a teacher have their own value all the same. Without
+                it no step waits for such a state, and what hung in the loop by it alone runs for all steps at once.
             return_all_states: also return every state at every step.
 
         Returns:
@@ -126,18 +133,19 @@ class Recurrent(nn.Module):
             FallbackError: under :func:`ostinato.strict`, when the step cannot be traced.
         """
         run = self._compiled if torch.compiler.is_compiling() else self._call
-        return run(x, initial, lengths, mask, reset, constants, steps, batch, return_all_states)
+        return run(x, initial, lengths, mask, reset, constants, steps, batch, teacher, own, return_all_states)
 
     def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
               reset: Tensor | None, constants: Tensors, steps: int | None, batch: int | None,
-              all_states: bool) -> tuple[Any, ...]:
+              teacher: Mapping[str, Tensor] | None, own: Tensor | None, all_states: bool) -> tuple[Any, ...]:
         first = next(iter(listed(x, "x") or self.cell.parameters()), None)
         if first is not None and autocasting(first.device):
             with torch.autocast(first.device.type, enabled=False):
                 wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x, "x")]
-                return self._call(wide, initial, lengths, mask, reset, constants, steps, batch, all_states)
+                return self._call(wide, initial, lengths, mask, reset, constants, steps, batch, teacher, own,
+                                  all_states)
         given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first, steps=steps,
-                      batch=batch)
+                      batch=batch, teacher=teacher, own=own)
         outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
         ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
         result = (self._given_out(outputs), ends)
@@ -151,7 +159,7 @@ class Recurrent(nn.Module):
 
     def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
                   reset: Tensor | None, constants: Tensors, steps: int | None, batch: int | None,
-                  all_states: bool) -> tuple[Any, ...]:
+                  teacher: Mapping[str, Tensor] | None, own: Tensor | None, all_states: bool) -> tuple[Any, ...]:
         """The same call as one operation of a compiled graph."""
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
@@ -159,7 +167,8 @@ class Recurrent(nn.Module):
         starts = [] if initial is None else listed(initial, "initial")
         read = readings(self.cell, self._names)
         outs = compiled.recurrent(self._handle, *read, listed(x, "x"), starts, lengths, mask, reset,
-                                  listed(constants, "constants"), steps, batch, tensors, all_states)
+                                  listed(constants, "constants"), steps, batch, " ".join(teacher or ()),
+                                  list((teacher or {}).values()), own, tensors, all_states)
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
         if not all_states:
@@ -208,18 +217,21 @@ class Recurrent(nn.Module):
         """
         return Stepper(self, x, initial, constants)
 
-    def explain(self, x: Tensors | None = None, *, constants: Tensors = ()) -> Explanation:
+    def explain(self, x: Tensors | None = None, *, constants: Tensors = (), steps: int | None = None,
+                batch: int | None = None, teacher: Mapping[str, Tensor] | None = None) -> Explanation:
         """Which engine runs and why, bytes saved and matrix products per step.
 
         Args:
-            x: inputs as for a call; default: like those of the latest call.
+            x: inputs as for a call, and with them the others; default: like the latest call.
 
         Raises:
             ValueError: without ``x`` before the first call.
         """
         if x is not None:
-            given = check(self.cell, x, None, None, None, None, constants, self.batch_first)
+            given = check(self.cell, x, None, None, None, None, constants, self.batch_first, steps=steps, batch=batch,
+                          teacher=teacher)
             self._programs.program(self.cell, signature_of(given))
+            self._programs.taught = given.teacher.kinds
         return explain(self.cell, self._programs)
 
     def initial_states(self, batch: int) -> tuple[Tensor, ...]:
@@ -238,14 +250,16 @@ class Recurrent(nn.Module):
 
 def _run_compiled(handle: int, whole: list[int], real: list[float], text: str, x: list[Tensor],
                   initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None, reset: Tensor | None,
-                  constants: list[Tensor], steps: int | None, batch: int | None, parameters: list[Tensor],
-                  all_states: bool) -> list[Tensor]:
+                  constants: list[Tensor], steps: int | None, batch: int | None, taught: str, values: list[Tensor],
+                  own: Tensor | None, parameters: list[Tensor], all_states: bool) -> list[Tensor]:
     """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
     module = Recurrent._handles[handle]
     names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]
     with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True)),
                                                   tie_weights=True):
-        outs = module._call(x, initial or None, lengths, mask, reset, constants, steps, batch, all_states)
+        teacher = dict(zip(taught.split(), values, strict=True)) or None
+        outs = module._call(x, initial or None, lengths, mask, reset, constants, steps, batch, teacher, own,
+                            all_states)
     return [outs[0], *outs[1], *(outs[2].values() if all_states else ())]
 
 

@@ -24,8 +24,10 @@ from ostinato.program.loaded import ProgramCell, input_spec
 from ostinato.program.loop_features import LIVE, RESET, register, with_features
 from ostinato.program.probe import probe
 from ostinato.program.sizes import Sizes
+from ostinato.program.teacher import with_teacher
 from ostinato.program.trace import tensors_of, undisturbed
 from ostinato.recurrent.arguments import Arguments, Outcome
+from ostinato.recurrent.teacher import NOBODY
 from ostinato.recurrent.watch import OWN, Watch, fingerprint
 
 
@@ -38,6 +40,8 @@ class Programs:
     """How many times a step was traced."""
     last: tuple | None = None
     """The key of the latest call."""
+    taught: tuple = NOBODY.kinds
+    """Which states had a teacher in it."""
     found: dict[tuple, Program | CannotTrace] = field(default_factory=dict)
     plans: dict[tuple, Plan] = field(default_factory=dict)
     watch: Watch | None = None
@@ -91,12 +95,13 @@ class Programs:
             probe(cell, program, signature, by_program, by_step)
         return program
 
-    def plan(self, program: Program, live: bool, reset: bool, all_states: bool) -> Plan:
+    def plan(self, program: Program, live: bool, reset: bool, all_states: bool, taught: tuple = NOBODY.kinds) -> Plan:
         """The plan that runs the latest program with these features of the loop."""
         assert self.last is not None
-        key = (self.last, live, reset, all_states)
+        key = (self.last, live, reset, all_states, taught)
         if key not in self.plans:
             self.plans = {k: v for k, v in self.plans.items() if k[0] in self.found}
+            program = with_teacher(program, *taught) if taught != NOBODY.kinds else program
             self.plans[key] = Plan(with_features(program, live, reset, all_states), self.save)
         return self.plans[key]
 
@@ -104,12 +109,12 @@ class Programs:
         """What runs a call. As long as nothing of the cell is replaced, the fingerprint need not be taken."""
         if self.watch is None or not self.watch.unchanged(cell):
             self.watch, self.ready = Watch(cell), {}
-        key = (given.kinds, given.live is None, given.reset is None, all_states)
+        key = (given.kinds, given.live is None, given.reset is None, all_states, given.teacher.kinds)
         found = self.ready.get(key)
         if found is None:
             self._key(cell, signature_of(given))
             found = self.ready[key] = self._prepare(cell, given, all_states)
-        self.last = found.key
+        self.last, self.taught = found.key, given.teacher.kinds
         return found
 
     def _prepare(self, cell: Cell, given: Arguments, all_states: bool) -> Ready:
@@ -117,7 +122,7 @@ class Programs:
         program = self.found[self.last]
         if isinstance(program, CannotTrace):
             return Ready(self.last, program, [])
-        plan = self.plan(program, given.live is not None, given.reset is not None, all_states)
+        plan = self.plan(program, given.live is not None, given.reset is not None, all_states, given.teacher.kinds)
         places = [place[:3] for place in tensors_of(cell) if place[2] in plan.program.inputs]
         return Ready(self.last, plan, places)
 
@@ -135,7 +140,7 @@ class Programs:
             if isinstance(ready.plan, CannotTrace):
                 return self._by_step(cell, ready.plan, signature_of(given), given, reverse)
             named = {name: table[key] for table, key, name in ready.places}
-        return run_program(ready.plan, cell.states, named, given, reverse)
+        return run_program(ready.plan, cell.states, named, given.with_lessons(cell.states, reverse), reverse)
 
     def _by_step(self, cell: Cell, refusal: CannotTrace, signature: Signature, given: Arguments,
                  reverse: bool) -> Outcome:
@@ -143,7 +148,7 @@ class Programs:
             raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
         with _said(cell, signature):
             outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse, given.steps)
+                                                given.reset, reverse, given.steps, given.teacher)
         return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
 
 
@@ -174,20 +179,26 @@ def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], giv
               sizes: Sizes | None = None) -> Outcome:
     """The same, whatever is at padding; with ``sizes``, of sequences that are packed."""
     run = Run(given.dtype, given.device, (given.steps, given.batch), sizes)
-    values = _inputs(given.inputs, given.constants) | named
+    values = _inputs(given.inputs, given.constants) | named | given.taught.inputs
     for name, flags in ((LIVE, given.live), (RESET, given.reset)):
         if flags is not None:
             values[name] = flags
     if plan.program.tensors:
         values |= _constants(plan.program.tensors, given, run)
-    initial, in_registers = given.initial, given.live is not None or given.reset is not None
+    ends = given.taught.ends
+    initial = [v for s, v in zip(states, given.initial, strict=True) if s.name not in ends]
+    in_registers = given.live is not None or given.reset is not None
     if in_registers:
         initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
                    for v in initial for d in range(1, v.shape[0] + 1)]
     outs, finals = plan.run(values, initial, run, reverse)
     if in_registers:
         by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
-        finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in states]
+        finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in states
+                  if s.name not in ends]
+    if ends:
+        own = iter(finals)
+        finals = [ends[s.name] if s.name in ends else next(own) for s in states]
     full = _full(outs, run, plan.program)
     return full["output"], {s.name: full[f"state.{s.name}"] for s in states if f"state.{s.name}" in full}, finals
 
@@ -198,7 +209,7 @@ def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
     batch_first = bool(given.inputs) and given.inputs[0].transpose(0, 1).is_contiguous()
     packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
                      initial=[packing.sort(v) for v in given.initial], packing=None,
-                     alone=(packing.total, 1))
+                     alone=(packing.total, 1), taught=given.taught.packed(packing))
     output, values, finals = run_steps(plan, states, named, packed, reverse, packing.sizes)
     unpacked = {name: packing.unpack(v, given.steps, batch_first) for name, v in values.items()}
     return packing.unpack(output, given.steps, batch_first), unpacked, [packing.restore(f) for f in finals]
