@@ -4,6 +4,7 @@ In every cell ``W`` maps the input (and has the bias) and ``U`` the state; the s
 "The lecture" in their sources is "Recurrent Neural Networks" of the course Deep Learning, SDU Summer School, 2018.
 """
 
+from ostinato.cells.decoder import Decoder, ValueDecoder
 from ostinato.cells.elman import Elman
 from ostinato.cells.gru import GRU, MinimalGRU
 from ostinato.cells.indrnn import IndRNN
@@ -19,6 +20,7 @@ __all__ = [
     "LSTM",
     "NARX",
     "SLSTM",
+    "Decoder",
     "Elman",
     "IndRNN",
     "LayerNormLSTM",
@@ -27,6 +29,7 @@ __all__ = [
     "OutputRecurrence",
     "PeepholeLSTM",
     "Skip",
+    "ValueDecoder",
     "create",
     "names",
     "options",
