@@ -178,7 +178,7 @@ def test_the_decays_are_those_of_the_paper() -> None:
         (ExponentialDecay(0.99), 0.99**i),
         (InverseSigmoidDecay(30.0), 30 / (30 + np.exp(i / 30))),
     ):
-        assert_close(torch.tensor([decay(n) for n in i], dtype=torch.float64), expected)
+        assert_close(torch.tensor([decay(int(n)) for n in i], dtype=torch.float64), expected)
     assert InverseSigmoidDecay(5)(10**9) < 1e-300
     for decay in (LinearDecay(0.01), ExponentialDecay(0.99), InverseSigmoidDecay(30)):
         shares = [decay(n) for n in range(3000)]
