@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ["train", "grid", "fusion", "wrappers", "cells", "ragged", "calls", "stream", "memory", "inference"]
+NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "inference", "teacher"]
 
 
 def main() -> None:

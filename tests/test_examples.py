@@ -8,8 +8,8 @@ from pathlib import Path
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", EXAMPLES / name], capture_output=True, text=True)
+def run(name: str, *options: str | Path) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", EXAMPLES / name, *options], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -21,6 +21,15 @@ def test_own_cell_learns_to_add() -> None:
     assert text.endswith("learned to add\n")
 
 
+def test_teacher_forcing_goes_astray_and_is_put_back(tmp_path) -> None:
+    picture = tmp_path / "picture.png"
+    text = run("teacher_forcing.py", "--quick", "--out", picture)
+    assert "in the loop while it was taught: 0 operations" in text
+    taught, free, put_back = map(float, re.findall(r"error over 200 steps, [a-z ]+: ([\d.]+)", text))
+    assert 10 * taught < put_back < free
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_example_is_run_here() -> None:
     source = Path(__file__).read_text("utf-8")
-    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}")' not in source] == []
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in source] == []

@@ -9,6 +9,7 @@ from ostinato.cells.average import RunningAverage
 from ostinato.cells.clockwork import ClockworkRNN
 from ostinato.cells.continuous import Antisymmetric, CoupledOscillators
 from ostinato.cells.convlstm import ConvLSTM
+from ostinato.cells.decoder import Decoder, ValueDecoder
 from ostinato.cells.elman import IRNN, Elman
 from ostinato.cells.gated import ForgetGated, Gated
 from ostinato.cells.gru import GRU, MinimalGRU
@@ -52,6 +53,7 @@ __all__ = [
     "ConvLSTM",
     "CoupledLSTM",
     "CoupledOscillators",
+    "Decoder",
     "Elman",
     "FastGRNN",
     "ForgetGated",
@@ -76,6 +78,7 @@ __all__ = [
     "RunningAverage",
     "Skip",
     "Spectrum",
+    "ValueDecoder",
     "create",
     "initialise",
     "names",

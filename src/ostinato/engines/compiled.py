@@ -18,8 +18,9 @@ from ostinato.engines.plan import LoopPlan
 _library = torch.library.Library("ostinato", "DEF")
 _library.define("loop(str plan, bool keep, bool reverse, SymInt steps, Tensor[] tensors) -> Tensor[]")
 _library.define("recurrent(int handle, int[] whole, float[] real, str text, Tensor[] x, Tensor[] initial, "
-                "Tensor? lengths, Tensor? mask, Tensor? reset, Tensor[] constants, Tensor[] tensors, "
-                "bool all_states, str drawn, Tensor[] masks) -> Tensor[]")
+                "Tensor? lengths, Tensor? mask, Tensor? reset, Tensor[] constants, SymInt? steps, SymInt? batch, "
+                "str taught, Tensor[] teacher, Tensor? own, Tensor[] tensors, bool all_states, str drawn, "
+                "Tensor[] masks) -> Tensor[]")
 
 recurrent: Callable[..., list[Tensor]] = torch.ops.ostinato.recurrent
 

@@ -23,6 +23,8 @@ def run(
     reset: Tensor | None = None,
     reverse: bool = False,
     drawn: Mapping[str, Tensor] | None = None,
+    steps: int | None = None,
+    teacher: tuple[Mapping[str, Tensor], Tensor | None] = ({}, None),
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Repeat ``cell.step`` over time.
 
@@ -34,12 +36,15 @@ def run(
         reset: bool ``[T, B]``; where it is true the states start again from their declared initial value.
         reverse: run from the last step to the first.
         drawn: the masks that the step asks for, by name.
+        steps: T, where there are no inputs.
+        teacher: ``[T, B, ...]`` by the names of states, the values that these are given in the place of their own;
+            and, bool ``[T, B]`` or None, where they keep their own all the same.
 
     Returns:
         outputs ``[T, B, ...]``, for each state its values at all steps ``[T, B, ...]``, and its last D values
         ``[D, B, ...]``.
     """
-    steps, states = inputs[0].shape[0], cell.states
+    steps, states = inputs[0].shape[0] if inputs else steps or 0, cell.states
     history = list(initial)  # each [D, B, ...]
     outputs: list[Tensor] = [torch.empty(0)] * steps
     values: list[list[Tensor]] = [[torch.empty(0)] * steps for _ in states]
@@ -56,6 +61,7 @@ def run(
         masks.step = t
         with drawing(masks):
             new, outputs[t] = cell.split_result(cell.step(*arguments))
+        new = [_taught(s.name, value, t, *teacher) for s, value in zip(states, new, strict=True)]
         pushed = [
             torch.cat([h[1:], value.expand_as(h[0]).unsqueeze(0)]) for h, value in zip(history, new, strict=True)
         ]
@@ -96,6 +102,13 @@ def masks_of(cell: Cell, arguments: Sequence[Tensor]) -> tuple[Draw, ...]:
     with drawing(note), torch.no_grad():
         cell.step(*[a.clone() for a in arguments])
     return tuple(sorted(asked.values()))
+
+
+def _taught(name: str, value: Tensor, t: int, given: Mapping[str, Tensor], own: Tensor | None) -> Tensor:
+    """What a state becomes at a step: its own value, or the teacher's."""
+    if name not in given:
+        return value
+    return given[name][t] if own is None else torch.where(_like(own[t], value), value, given[name][t])
 
 
 def _like(flags: Tensor, value: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from ostinato.cell import Cell
+from ostinato.cell import Cell, State
 from ostinato.engines.ragged import Packing
 from ostinato.noise import Draw
+from ostinato.recurrent.lead import lead_of
 from ostinato.recurrent.masks import complete
+from ostinato.recurrent.teacher import NOBODY, NOTHING, Lessons, Teacher, check_teacher, lessons
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
@@ -35,6 +37,9 @@ class Arguments:
     """Masks by name, as the caller gives them; after :meth:`with_masks`, all of them, time first."""
     batch_first: bool = False
     """The layout of the masks that a caller gives."""
+    alone: tuple[int, int] = (0, 0)  # T and B where there are no inputs
+    teacher: Teacher = NOBODY
+    taught: Lessons = NOTHING  # what a program is given of the teacher's values
 
     @property
     def dense(self) -> Arguments:
@@ -44,20 +49,36 @@ class Arguments:
         live = self.packing.live(self.steps)
         return replace(self, inputs=[_filled(v, live) for v in self.inputs], live=live, packing=None)
 
+    def with_lessons(self, states: Sequence[State], reverse: bool) -> Arguments:
+        """The same with what a program is given of the teacher's values."""
+        if not self.teacher.values:
+            return self
+        live = self.live if self.packing is None else self.packing.live(self.steps)
+        return replace(self, taught=lessons(self.teacher, states, self.initial, live, self.reset, reverse))
+
     @property
     def kinds(self) -> tuple:
         """What the call's program depends on, apart from the cell; see ``programs.signature_of``."""
         specs = [(*map(int, x.shape[2:]), x.dtype) for x in self.inputs]
         specs += [(*map(int, c.shape[1:]), c.dtype) for c in self.constants]
-        return len(self.inputs), self.dtype, self.inputs[0].device, *specs
+        return len(self.inputs), self.dtype, self.device, *specs
 
     @property
     def steps(self) -> int:
-        return self.inputs[0].shape[0]
+        return self.inputs[0].shape[0] if self.inputs else self.alone[0]
 
     @property
     def batch(self) -> int:
-        return self.inputs[0].shape[1]
+        return self.inputs[0].shape[1] if self.inputs else self.alone[1]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What a call without inputs has too."""
+        return self.inputs or self.initial
+
+    @property
+    def device(self) -> torch.device:
+        return self.tensors[0].device
 
     def first_step(self, cell: Cell) -> list[Tensor]:
         """What the step of a cell is given at first."""
@@ -72,7 +93,7 @@ class Arguments:
         """
         if not draws and not self.drawn:
             return self
-        drawn = complete(draws, self.drawn, self.steps, self.batch, self.inputs[0].device, self.batch_first)
+        drawn = complete(draws, self.drawn, self.steps, self.batch, self.device, self.batch_first)
         return replace(self, drawn=drawn)
 
     def without_padding(self, outcome: Outcome) -> Outcome:
@@ -110,15 +131,20 @@ def listed(value: Tensors, name: str) -> list[Tensor]:
 
 
 def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-          reset: Tensor | None, constants: Tensors, batch_first: bool,
-          dtype: torch.dtype | None = None, drawn: Mapping[str, Tensor] | None = None) -> Arguments:
+          reset: Tensor | None, constants: Tensors, batch_first: bool, dtype: torch.dtype | None = None,
+          drawn: Mapping[str, Tensor] | None = None, steps: int | None = None, batch: int | None = None,
+          teacher: Mapping[str, Tensor] | None = None, own: Tensor | None = None) -> Arguments:
     """Check a call and lay it out; ``dtype``, where it is known, is that of the cell.
+
+    ``steps`` and ``batch`` are for a cell without inputs, which may have them from its teacher.
 
     Raises:
         ValueError, TypeError: naming the argument, what was expected and what came.
     """
     layout = "[B, T, ...]" if batch_first else "[T, B, ...]"
     xs = listed(x, "x")
+    fixed = listed(constants, "constants")
+    others = [*listed(() if initial is None else initial, "initial"), *fixed]
     for i, value in enumerate(xs):
         name = "x" if len(xs) == 1 else f"x[{i}]"
         if value.dim() < 2:
@@ -126,26 +152,28 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
         if value.shape[:2] != xs[0].shape[:2]:
             raise ValueError(f"all inputs must agree in batch and time: x[0] is {list(xs[0].shape)}, {name} is "
                              f"{list(value.shape)}")
-    if not xs:
-        raise ValueError("a cell needs at least one input, got none")
-    dtype = dtype or cell_dtype(cell, xs)
+    seen = xs or others
+    dtype = dtype or cell_dtype(cell, seen)
     inputs = [_widened(v.transpose(0, 1) if batch_first else v, dtype, "x") for v in xs]
-    steps, batch = inputs[0].shape[:2]
+    if not xs and isinstance(teacher, Mapping):
+        first = next((v.shape for v in teacher.values() if isinstance(v, Tensor) and v.dim() > 1), (None, None))
+        steps, batch = steps or first[batch_first], batch or first[not batch_first]
+    steps, batch = lead_of(cell, inputs, steps, batch, others, len(fixed))
     if steps == 0:
         raise ValueError(f"x has no time steps: {layout} is {list(xs[0].shape)}")
     if lengths is not None and mask is not None:
         raise ValueError("give lengths or a mask, not both")
-    device = inputs[0].device
+    device = next((v.device for v in (*xs, *others, *cell.parameters())), torch.get_default_device())
     live = packing = None
     if lengths is not None:
         lengths = _whole(lengths, steps, batch)
-        can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *xs)
+        can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *seen)
         live, packing = (None, Packing(lengths)) if can_pack else (_live(lengths, steps, device), None)
     elif mask is not None:
         live = _flags(mask, "mask", steps, batch, batch_first, device)
-        packing = _from_mask(live) if reset is None and device.type == "cpu" and _readable(live, *xs) else None
+        packing = _from_mask(live) if reset is None and device.type == "cpu" and _readable(live, *seen) else None
         live = live if packing is None else None
-    given = [_widened(c, dtype, "constants") for c in listed(constants, "constants")]
+    given = [_widened(c, dtype, "constants") for c in fixed]
     for c in given:
         if c.dim() < 1 or c.shape[0] != batch:
             raise ValueError(f"per-sequence constants must be [B, ...] with B={batch}, got {list(c.shape)}")
@@ -154,7 +182,11 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     if live is not None:
         flags = None if flags is None else flags & live
         inputs = [_filled(v, live) for v in inputs]
-    return Arguments(inputs, given, starts, live, flags, dtype, packing, {} if drawn is None else drawn, batch_first)
+    taught = check_teacher(cell, teacher, own, (steps, batch), batch_first, device)
+    values = {name: _widened(v if v.is_floating_point() else v.to(dtype), dtype, f"teacher[{name!r}]")
+              for name, v in taught.values.items()}
+    return Arguments(inputs, given, starts, live, flags, dtype, packing, {} if drawn is None else drawn, batch_first,
+                     (steps, batch), Teacher(values, taught.own))
 
 
 def _filled(value: Tensor, live: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Explanation:
 
     cell: str
     engine: str
+    """``"none"`` where there is no loop to run."""
     reason: str
     traced: bool
     bytes_saved: int | None = None
@@ -41,14 +42,16 @@ class Explanation:
     """How many threads PyTorch, and with it the CPU engine, uses."""
 
     def __str__(self) -> str:
-        lines = [f"{self.cell} runs on the {self.engine} engine: {self.reason}"]
+        lines = [f"{self.cell} runs on the {self.engine} engine: {self.reason}" if self.engine != NONE else
+                 f"{self.cell} runs without a loop, all steps at once: {self.reason}"]
         if self.isa:
             lines.append(f"instructions: {self.isa}; threads: {self.threads}")
         if self.traced:
             counts = ", ".join(f"{n} {PARTS[part]}" for part, n in self.parts.items() if n)
             lines.append(f"operations: {counts}")
-            lines.append(f"per step: {self.products} matrix product(s) in the loop, which saves {self.bytes_saved} "
-                         "bytes per sequence for the backward pass")
+            if self.engine != NONE:
+                lines.append(f"per step: {self.products} matrix product(s) in the loop, which saves "
+                             f"{self.bytes_saved} bytes per sequence for the backward pass")
             for name, found in self.linear.items():
                 lines.append(f"state {name}: " + ("linear in its past, a parallel scan could compute it"
                                                   if found.linear else f"not linear in its past: {found.reason}"))
@@ -67,15 +70,24 @@ def explain(cell: Cell, programs: Programs) -> Explanation:
     if isinstance(program, CannotTrace):
         return Explanation(name, "reference", f"step by step in Python, since the step cannot be traced: {program}",
                            False)
-    plan = programs.plan(program, False, False, False)
+    plan = programs.plan(program, False, False, False, programs.taught)
     loop = plan.loop
-    assert loop is not None
-    chosen, reason = _engines(loop, programs.last[0])
+    if loop is None:
+        chosen, reason = NONE, f"with a teacher for {', '.join(programs.taught[0])} no step waits for the one before"
+    else:
+        chosen, reason = _engines(loop, programs.last[0])
     leaves = ("p", "q", "x", "draw", "const", "read", "noise")
     counts = Counter(part for n, part in zip(plan.program.nodes, plan.program.parts, strict=True) if n.op not in leaves)
     isa = library().isa if chosen == "cpu" else None
-    return Explanation(name, chosen, reason, True, bytes_saved(loop.loop, loop.saved), loop.loop.products,
-                       {part: counts[part] for part in PARTS}, linearity(program), isa, torch.get_num_threads())
+    saved, products = (bytes_saved(loop.loop, loop.saved), loop.loop.products) if loop else (0, 0)
+    left = {s.name for s in plan.program.states}
+    linear = {name: found for name, found in linearity(program).items() if name in left}
+    return Explanation(name, chosen, reason, True, saved, products, {part: counts[part] for part in PARTS}, linear,
+                       isa, torch.get_num_threads())
+
+
+NONE = "none"
+"""The engine of what has no loop."""
 
 
 def _engines(loop: LoopPlan, signature: Signature) -> tuple[str, str]:

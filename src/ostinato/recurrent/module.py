@@ -31,7 +31,8 @@ from ostinato.recurrent.streaming import Stream
 class Recurrent(nn.Module):
     """Repeat a cell over the time steps of a batch of sequences: ``h[t] = f(h[t-1], x[t]; theta)``, t = 1 .. T.
 
-    The cell's step is traced once into a program; T and B never matter to it.
+    The cell's step is traced once into a program; T and B never matter to it. A cell whose step takes no input,
+    ``s[t] = f(s[t-1]; theta)``, is called with ``steps=T`` and ``batch=B`` or ``initial=``.
 
     Args:
         cell: the step and its parameters.
@@ -89,7 +90,7 @@ class Recurrent(nn.Module):
 
     def forward(
         self,
-        x: Tensors,
+        x: Tensors = (),
         initial: Tensors | None = None,
         lengths: Lengths | None = None,
         mask: Tensor | None = None,
@@ -97,13 +98,18 @@ class Recurrent(nn.Module):
         *,
         constants: Tensors = (),
         drawn: Mapping[str, Tensor] | None = None,
+        steps: int | None = None,
+        batch: int | None = None,
+        teacher: Mapping[str, Tensor] | None = None,
+        own: Tensor | None = None,
         return_all_states: bool = False,
     ) -> tuple[Any, ...]:
         """Run the cell over all time steps.
 
         Args:
             x: one input or several, each ``[B, T, ...]`` (``[T, B, ...]`` without ``batch_first``). Floats narrower
-                than the cell's parameters are widened; integers are passed as they are.
+                than the cell's parameters are widened; integers are passed as they are. None for an autonomous cell,
+                whose ``step`` takes states only.
             initial: the states before the first step, in the order declared: ``[B, *shape]`` each, or
                 ``[B, D, *shape]``, oldest first, for a state with a longest delay D > 1. Default: the declared values.
             lengths: how many steps of each sequence count, ``[B]``, from 0 to T, on any device; the rest is padding.
@@ -113,6 +119,12 @@ class Recurrent(nn.Module):
             constants: one tensor or several, ``[B, ...]`` each, that stay the same at every step.
             drawn: random masks by name (dropout's, zoneout's), bool, as :meth:`draw` returns them; those that are not
                 given are drawn anew.
+            steps: T, for an autonomous cell.
+            batch: B, for an autonomous cell that is not given ``initial`` either.
+            teacher: by the name of a state, ``[B, T, *shape]`` (``[T, B, *shape]``): the values that it has after every
+                step, in the place of those that ``step`` returns. The outputs remain the step's.
+            own: bool ``[B, T]`` (``[T, B]``): where states with a teacher have their own value all the same. Without
+                it no step waits for such a state, and what hung in the loop by it alone runs for all steps at once.
             return_all_states: also return every state at every step.
 
         Returns:
@@ -124,19 +136,21 @@ class Recurrent(nn.Module):
             ValueError, TypeError: naming the argument, what was expected and what came.
             FallbackError: under :func:`ostinato.strict`, when the step cannot be traced.
         """
-        if torch.compiler.is_compiling():
-            return self._compiled(x, initial, lengths, mask, reset, constants, return_all_states, drawn or {})
-        return self._call(x, initial, lengths, mask, reset, constants, return_all_states, drawn)
+        run = self._compiled if torch.compiler.is_compiling() else self._call
+        return run(x, initial, lengths, mask, reset, constants, steps, batch, teacher, own, return_all_states, drawn)
 
     def _call(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-              reset: Tensor | None, constants: Tensors, all_states: bool,
+              reset: Tensor | None, constants: Tensors, steps: int | None, batch: int | None,
+              teacher: Mapping[str, Tensor] | None, own: Tensor | None, all_states: bool,
               drawn: Mapping[str, Tensor] | None) -> tuple[Any, ...]:
-        first = next(iter(listed(x, "x")), None)
+        first = next(iter(listed(x, "x") or self.cell.parameters()), None)
         if first is not None and autocasting(first.device):
             with torch.autocast(first.device.type, enabled=False):
                 wide = [v.to(cell_dtype(self.cell)) if v.is_floating_point() else v for v in listed(x, "x")]
-                return self._call(wide, initial, lengths, mask, reset, constants, all_states, drawn)
-        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first, drawn=drawn)
+                return self._call(wide, initial, lengths, mask, reset, constants, steps, batch, teacher, own,
+                                  all_states, drawn)
+        given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first, drawn=drawn,
+                      steps=steps, batch=batch, teacher=teacher, own=own)
         outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
         ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
         result = (self._given_out(outputs), ends)
@@ -149,8 +163,9 @@ class Recurrent(nn.Module):
         return value.transpose(0, 1) if self.batch_first else value
 
     def _compiled(self, x: Tensors, initial: Tensors | None, lengths: Lengths | None, mask: Tensor | None,
-                  reset: Tensor | None, constants: Tensors, all_states: bool,
-                  drawn: Mapping[str, Tensor]) -> tuple[Any, ...]:
+                  reset: Tensor | None, constants: Tensors, steps: int | None, batch: int | None,
+                  teacher: Mapping[str, Tensor] | None, own: Tensor | None, all_states: bool,
+                  drawn: Mapping[str, Tensor] | None) -> tuple[Any, ...]:
         """The same call as one operation of a compiled graph."""
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(lengths)
@@ -158,16 +173,18 @@ class Recurrent(nn.Module):
         starts = [] if initial is None else listed(initial, "initial")
         read = readings(self.cell, self._names)
         outs = compiled.recurrent(self._handle, *read, listed(x, "x"), starts, lengths, mask, reset,
-                                  listed(constants, "constants"), tensors, all_states, " ".join(drawn),
-                                  list(drawn.values()))
+                                  listed(constants, "constants"), steps, batch, " ".join(teacher or ()),
+                                  list((teacher or {}).values()), own, tensors, all_states, " ".join(drawn or ()),
+                                  list((drawn or {}).values()))
         states = self.cell.states
         result = (outs[0], tuple(outs[1 : 1 + len(states)]))
         if not all_states:
             return result
         return (*result, dict(zip([s.name for s in states], outs[1 + len(states) :], strict=True)))
 
-    def draw(self, x: Tensors, *, constants: Tensors = (),
-             generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def draw(self, x: Tensors = (), *, constants: Tensors = (),
+             generator: torch.Generator | None = None, steps: int | None = None,
+             batch: int | None = None) -> dict[str, Tensor]:
         """The random masks of a call, drawn but not used: to look at, and to give to one call or to many (``drawn=``).
 
         Args:
@@ -175,24 +192,26 @@ class Recurrent(nn.Module):
             constants: per-sequence constants as for the call.
             generator: where the numbers come from. Default: torch's own, as in a call; so after ``torch.manual_seed``
                 this returns what the call would have used.
+            steps, batch: T and B, for an autonomous cell.
 
         Returns:
             bool tensors by name: ``[B, T, ...]`` (``[T, B, ...]`` without ``batch_first``) for a mask of each step,
             ``[B, ...]`` for one of each sequence, that of the weight for a mask of a weight. Empty where nothing is
             random, as in evaluation mode.
         """
-        given = check(self.cell, x, None, None, None, None, constants, self.batch_first)
+        given = check(self.cell, x, None, None, None, None, constants, self.batch_first, steps=steps, batch=batch)
         draws = self._programs.draws(self.cell, given)
-        masks = complete(draws, {}, given.steps, given.batch, given.inputs[0].device, self.batch_first, generator)
+        masks = complete(draws, {}, given.steps, given.batch, given.device, self.batch_first, generator)
         return shown(draws, masks, self.batch_first)
 
-    def step(self, x: Tensors, states: Tensors | None = None, *, constants: Tensors = (),
+    def step(self, x: Tensors = (), states: Tensors | None = None, *, constants: Tensors = (),
              drawn: Mapping[str, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One time step, for streaming.
 
         Args:
             x: one input or several, ``[B, ...]`` each.
-            states: as returned by the last step or as ``initial``; default: the declared initial values.
+            states: as returned by the last step or as ``initial``; default: the declared initial values. An
+                autonomous cell has its batch from them.
             drawn: random masks as for a call of one time step; by default each step draws its own.
 
         Returns:
@@ -202,7 +221,8 @@ class Recurrent(nn.Module):
         xs = listed(x, "x")
         if any(v.dim() < time for v in xs):
             raise ValueError("x must be [B, ...], got a tensor without dimensions")
-        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants, drawn=drawn)
+        steps = None if xs else 1
+        outputs, ends = self([v.unsqueeze(time) for v in xs], states, constants=constants, drawn=drawn, steps=steps)
         return outputs.squeeze(time), ends
 
     def stream(self, initial: Tensors | None = None, *, constants: Tensors = ()) -> Stream:
@@ -213,12 +233,13 @@ class Recurrent(nn.Module):
         """
         return Stream(self, initial, constants)
 
-    def stepper(self, x: Tensors, initial: Tensors | None = None, *, constants: Tensors = (),
+    def stepper(self, x: Tensors = (), initial: Tensors | None = None, *, constants: Tensors = (),
                 drawn: Mapping[str, Tensor] | None = None) -> Stepper:
         """A step a call at the least cost, for serving; see :class:`ostinato.recurrent.stepper.Stepper`.
 
         Args:
-            x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
+            x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes; none for an autonomous
+                cell.
             initial: the states to begin with. Default: the declared initial values.
             drawn: random masks for all steps to come; those that are not given are drawn now.
 
@@ -228,18 +249,21 @@ class Recurrent(nn.Module):
         """
         return Stepper(self, x, initial, constants, drawn)
 
-    def explain(self, x: Tensors | None = None, *, constants: Tensors = ()) -> Explanation:
+    def explain(self, x: Tensors | None = None, *, constants: Tensors = (), steps: int | None = None,
+                batch: int | None = None, teacher: Mapping[str, Tensor] | None = None) -> Explanation:
         """Which engine runs and why, bytes saved and matrix products per step.
 
         Args:
-            x: inputs as for a call; default: like those of the latest call.
+            x: inputs as for a call, and with them the others; default: like the latest call.
 
         Raises:
             ValueError: without ``x`` before the first call.
         """
         if x is not None:
-            given = check(self.cell, x, None, None, None, None, constants, self.batch_first)
+            given = check(self.cell, x, None, None, None, None, constants, self.batch_first, steps=steps, batch=batch,
+                          teacher=teacher)
             self._programs.program(self.cell, signature_of(given))
+            self._programs.taught = given.teacher.kinds
         return explain(self.cell, self._programs)
 
     def initial_states(self, batch: int) -> tuple[Tensor, ...]:
@@ -258,15 +282,17 @@ class Recurrent(nn.Module):
 
 def _run_compiled(handle: int, whole: list[int], real: list[float], text: str, x: list[Tensor],
                   initial: list[Tensor], lengths: Tensor | None, mask: Tensor | None, reset: Tensor | None,
-                  constants: list[Tensor], parameters: list[Tensor], all_states: bool, drawn: str,
+                  constants: list[Tensor], steps: int | None, batch: int | None, taught: str, values: list[Tensor],
+                  own: Tensor | None, parameters: list[Tensor], all_states: bool, drawn: str,
                   masks: list[Tensor]) -> list[Tensor]:
     """What a compiled graph runs: the module's call with the graph's tensors for its parameters."""
     module = Recurrent._handles[handle]
     names = [n for n, _ in (*module.cell.named_parameters(), *module.cell.named_buffers())]
     with nn.utils.stateless._reparametrize_module(module.cell, dict(zip(names, parameters, strict=True)),
                                                   tie_weights=True):
-        outs = module._call(x, initial or None, lengths, mask, reset, constants, all_states,
-                            dict(zip(drawn.split(), masks, strict=True)))
+        teacher = dict(zip(taught.split(), values, strict=True)) or None
+        outs = module._call(x, initial or None, lengths, mask, reset, constants, steps, batch, teacher, own,
+                            all_states, dict(zip(drawn.split(), masks, strict=True)))
     return [outs[0], *outs[1], *(outs[2].values() if all_states else ())]
 
 

@@ -25,8 +25,10 @@ from ostinato.program.loaded import ProgramCell, input_spec
 from ostinato.program.loop_features import LIVE, RESET, register, with_features
 from ostinato.program.probe import probe
 from ostinato.program.sizes import Sizes
+from ostinato.program.teacher import with_teacher
 from ostinato.program.trace import tensors_of, undisturbed
 from ostinato.recurrent.arguments import Arguments, Outcome
+from ostinato.recurrent.teacher import NOBODY
 from ostinato.recurrent.watch import OWN, Watch, fingerprint
 
 
@@ -39,6 +41,8 @@ class Programs:
     """How many times a step was traced."""
     last: tuple | None = None
     """The key of the latest call."""
+    taught: tuple = NOBODY.kinds
+    """Which states had a teacher in it."""
     found: dict[tuple, Program | CannotTrace] = field(default_factory=dict)
     plans: dict[tuple, Plan] = field(default_factory=dict)
     watch: Watch | None = None
@@ -79,26 +83,27 @@ class Programs:
         plan = Plan(program)
 
         def by_program(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
-            run = Run(torch.float64, signature.device, tuple(xs[0].shape[:2]))
+            run = Run(torch.float64, signature.device, (1, starts[0].shape[1]))
             given = _inputs(xs, constants) | named
             outs, finals = plan.run(given, starts, run, False)
             return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
             drawn = {d.name: named[d.name] for d in program.draws}
-            outputs, values, finals = eager.run(cell, xs, constants, starts, drawn=drawn)
+            outputs, values, finals = eager.run(cell, xs, constants, starts, drawn=drawn, steps=1)
             return [outputs, *values, *finals]
 
         with engine("reference"):
             probe(cell, program, signature, by_program, by_step)
         return program
 
-    def plan(self, program: Program, live: bool, reset: bool, all_states: bool) -> Plan:
+    def plan(self, program: Program, live: bool, reset: bool, all_states: bool, taught: tuple = NOBODY.kinds) -> Plan:
         """The plan that runs the latest program with these features of the loop."""
         assert self.last is not None
-        key = (self.last, live, reset, all_states)
+        key = (self.last, live, reset, all_states, taught)
         if key not in self.plans:
             self.plans = {k: v for k, v in self.plans.items() if k[0] in self.found}
+            program = with_teacher(program, *taught) if taught != NOBODY.kinds else program
             self.plans[key] = Plan(with_features(program, live, reset, all_states), self.save)
         return self.plans[key]
 
@@ -106,12 +111,12 @@ class Programs:
         """What runs a call. As long as nothing of the cell is replaced, the fingerprint need not be taken."""
         if self.watch is None or not self.watch.unchanged(cell):
             self.watch, self.ready = Watch(cell), {}
-        key = (given.kinds, given.live is None, given.reset is None, all_states)
+        key = (given.kinds, given.live is None, given.reset is None, all_states, given.teacher.kinds)
         found = self.ready.get(key)
         if found is None:
             self._key(cell, signature_of(given))
             found = self.ready[key] = self._prepare(cell, given, all_states)
-        self.last = found.key
+        self.last, self.taught = found.key, given.teacher.kinds
         return found
 
     def _prepare(self, cell: Cell, given: Arguments, all_states: bool) -> Ready:
@@ -119,7 +124,7 @@ class Programs:
         program = self.found[self.last]
         if isinstance(program, CannotTrace):
             return Ready(self.last, program, [], eager.masks_of(cell, given.first_step(cell)))
-        plan = self.plan(program, given.live is not None, given.reset is not None, all_states)
+        plan = self.plan(program, given.live is not None, given.reset is not None, all_states, given.teacher.kinds)
         places = [place[:3] for place in tensors_of(cell) if place[2] in plan.program.inputs]
         return Ready(self.last, plan, places, program.draws)
 
@@ -143,7 +148,7 @@ class Programs:
             if isinstance(ready.plan, CannotTrace):
                 return self._by_step(cell, ready.plan, signature_of(given), given, reverse)
             named = {name: table[key] for table, key, name in ready.places}
-        return run_program(ready.plan, cell.states, named, given, reverse)
+        return run_program(ready.plan, cell.states, named, given.with_lessons(cell.states, reverse), reverse)
 
     def _by_step(self, cell: Cell, refusal: CannotTrace, signature: Signature, given: Arguments,
                  reverse: bool) -> Outcome:
@@ -151,7 +156,7 @@ class Programs:
             raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
         with _said(cell, signature):
             outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse, given.drawn)
+                                                given.reset, reverse, given.drawn, given.steps, given.teacher)
         return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
 
 
@@ -166,11 +171,11 @@ class Ready(NamedTuple):
 
 def can_pack(plan: Plan | CannotTrace, given: Arguments) -> bool:
     """Whether a call can do without its padding: on the CPU engine, without constants or masks of a sequence's own."""
-    if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.inputs):
+    if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.tensors):
         return False
     if any(d.each == "sequence" for d in plan.program.draws):
         return False
-    return plan.loop.runners(True)(given.dtype, given.inputs[0].device).name == "cpu"
+    return plan.loop.runners(True)(given.dtype, given.device).name == "cpu"
 
 
 def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments,
@@ -184,21 +189,27 @@ def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
 def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, reverse: bool,
               sizes: Sizes | None = None) -> Outcome:
     """The same, whatever is at padding; with ``sizes``, of sequences that are packed."""
-    run = Run(given.dtype, given.inputs[0].device, (given.steps, given.batch), sizes)
-    values = {**_inputs(given.inputs, given.constants), **named, **given.drawn}
+    run = Run(given.dtype, given.device, (given.steps, given.batch), sizes)
+    values = {**_inputs(given.inputs, given.constants), **named, **given.drawn, **given.taught.inputs}
     for name, flags in ((LIVE, given.live), (RESET, given.reset)):
         if flags is not None:
             values[name] = flags
     if plan.program.tensors:
         values |= _constants(plan.program.tensors, given, run)
-    initial, in_registers = given.initial, given.live is not None or given.reset is not None
+    ends = given.taught.ends
+    initial = [v for s, v in zip(states, given.initial, strict=True) if s.name not in ends]
+    in_registers = given.live is not None or given.reset is not None
     if in_registers:
         initial = [v[v.shape[0] - d : v.shape[0] - d + 1]
                    for v in initial for d in range(1, v.shape[0] + 1)]
     outs, finals = plan.run(values, initial, run, reverse)
     if in_registers:
         by_name = dict(zip((s.name for s in plan.program.states), finals, strict=True))
-        finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in states]
+        finals = [torch.cat([by_name[register(s.name, d)] for d in range(s.depth, 0, -1)]) for s in states
+                  if s.name not in ends]
+    if ends:
+        own = iter(finals)
+        finals = [ends[s.name] if s.name in ends else next(own) for s in states]
     full = _full(outs, run, plan.program)
     return full["output"], {s.name: full[f"state.{s.name}"] for s in states if f"state.{s.name}" in full}, finals
 
@@ -206,9 +217,10 @@ def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], giv
 def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, packing: Packing,
                 reverse: bool) -> Outcome:
     """The same without padding."""
-    batch_first = given.inputs[0].transpose(0, 1).is_contiguous()
+    batch_first = bool(given.inputs) and given.inputs[0].transpose(0, 1).is_contiguous()
     packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
-                     initial=[packing.sort(v) for v in given.initial], packing=None,
+                     initial=[packing.sort(v) for v in given.initial], packing=None, alone=(packing.total, 1),
+                     taught=given.taught.packed(packing),
                      drawn={d.name: packing.pack(given.drawn[d.name]) if d.each == "step" else given.drawn[d.name]
                             for d in plan.program.draws})
     output, values, finals = run_steps(plan, states, named, packed, reverse, packing.sizes)
@@ -218,7 +230,7 @@ def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
 
 def _constants(tensors: Mapping[str, Tensor], given: Arguments, run: Run) -> dict[str, Tensor]:
     """The constants of a program where the run is."""
-    if faked(given.inputs):  # a graph that is being made takes no tensor from outside as it is
+    if faked(given.tensors):  # a graph that is being made takes no tensor from outside as it is
         tensors = {name: torch.ops.aten.lift_fresh_copy.default(value) for name, value in tensors.items()}
     return {name: value.to(run.device, run.dtype if value.is_floating_point() else value.dtype)
             for name, value in tensors.items()}
@@ -270,7 +282,7 @@ def _full(outs: dict[str, Tensor], run: Run, program: Program) -> dict[str, Tens
 
 def signature_of(given: Arguments) -> Signature:
     """What a call's program depends on."""
-    device = given.inputs[0].device
+    device = given.device
     return Signature(tuple(input_spec(x, 2) for x in given.inputs), tuple(input_spec(c, 1) for c in given.constants),
                      given.dtype, torch.device("cpu") if device.type == "meta" else device)
 

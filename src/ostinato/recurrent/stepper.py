@@ -31,7 +31,8 @@ class Stepper:
 
     Args:
         recurrent: what runs.
-        x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes.
+        x: inputs of one step, ``[B, ...]`` each, as an example of their shapes and dtypes; ``()`` for an autonomous
+            cell, which has its batch from ``initial``.
         initial: the states to begin with. Default: the declared values.
         constants: per-sequence constants.
         drawn: random masks for all steps to come; those that are not given are drawn now.
@@ -52,13 +53,13 @@ class Stepper:
     """
 
     @torch.inference_mode(False)  # what is made in that mode cannot be written to outside of it
-    def __init__(self, recurrent: Recurrent, x: Tensors, initial: Tensors | None = None,
+    def __init__(self, recurrent: Recurrent, x: Tensors = (), initial: Tensors | None = None,
                  constants: Tensors = (), drawn: Mapping[str, Tensor] | None = None) -> None:
         if recurrent.reverse:
             raise ValueError("a reversed Recurrent takes no single steps: it begins with the last time step")
         cell = self._cell = recurrent.cell
-        given = check(cell, [v.unsqueeze(0) for v in listed(x, "x")], initial, None, None, None, constants, False,
-                      drawn=drawn)
+        xs = [v.unsqueeze(0) for v in listed(x, "x")]
+        given = check(cell, xs, initial, None, None, None, constants, False, drawn=drawn, steps=None if xs else 1)
         with lock_of(cell):
             program = recurrent._programs.program(cell, signature_of(given))
             if isinstance(program, CannotTrace):
@@ -68,7 +69,7 @@ class Stepper:
             self._places = [(table, key, name) for table, key, name, _ in tensors_of(cell) if name in program.inputs]
         self._program = with_features(program, False, False, False)
         loop, before = as_loop(self._program)
-        device = given.inputs[0].device
+        device = given.device
         refusal = CPU.refusal(loop, given.dtype, device)
         if refusal is not None:
             raise FallbackError(f"{type(cell).__name__} cannot be stepped natively: {refusal}")

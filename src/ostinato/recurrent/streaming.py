@@ -56,24 +56,39 @@ class Stream:
         self._states, self._stepping = states, False
 
     @torch.no_grad()
-    def __call__(self, x: Tensors, reset: Tensor | None = None) -> Tensor:
-        """The outputs of the next chunk ``[B, T, ...]``; ``reset`` as in a call of :class:`Recurrent`."""
+    def __call__(self, x: Tensors = (), reset: Tensor | None = None, *, steps: int | None = None,
+                 batch: int | None = None) -> Tensor:
+        """The outputs of the next chunk ``[B, T, ...]``; the arguments are as in a call of :class:`Recurrent`. An
+        autonomous cell is asked for a number of ``steps``, at first for a ``batch`` of sequences too."""
         time = 1 if self.recurrent.batch_first else 0
         xs = listed(x, "x")
+        if xs and (steps, batch) != (None, None):
+            raise ValueError("steps and batch are for a cell without inputs")
+        if not xs:
+            return self._autonomous(reset, steps, batch)
         if xs[0].dim() >= 2 and xs[0].shape[time] == 0:
             return self._nothing(xs, time)
         if reset is None and all(v.dim() >= 2 and v.shape[time] == 1 for v in xs):
-            steps = [v.select(time, 0) for v in xs]
-            if (stepper := self._ready(steps)) is not None:
-                return stepper(*steps).clone().unsqueeze(time)
+            now = [v.select(time, 0) for v in xs]
+            if (stepper := self._ready(now)) is not None:
+                return stepper(*now).clone().unsqueeze(time)
         outputs, self.states = self.recurrent(xs, self.states, reset=reset, constants=self.constants,
                                               drawn=self._drawn)
+        return outputs
+
+    def _autonomous(self, reset: Tensor | None, steps: int | None, batch: int | None) -> Tensor:
+        states = self.states
+        single = steps == 1 and reset is None and states and batch in (None, len(states[0]))
+        if single and (stepper := self._ready([])) is not None:
+            return stepper().clone().unsqueeze(1 if self.recurrent.batch_first else 0)
+        outputs, self.states = self.recurrent((), self.states, reset=reset, constants=self.constants, steps=steps,
+                                              batch=batch, drawn=self._drawn)
         return outputs
 
     def _ready(self, steps: list[Tensor]) -> Stepper | None:
         """What runs single steps like these, if anything does: made again when the cell was changed."""
         cell, stepper = self.recurrent.cell, self._stepper
-        if candidates()[0].name != "cpu" or compiling(steps) or autocasting(steps[0].device):
+        if candidates()[0].name != "cpu" or compiling(steps) or any(autocasting(v.device) for v in steps):
             return None
         if stepper is None or not stepper.takes(steps) or not self._watch.unchanged(cell):
             stepper = self._made(steps)
