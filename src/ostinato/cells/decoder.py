@@ -12,6 +12,7 @@ from ostinato.cell import Cell
 from ostinato.cells import initialise
 from ostinato.cells.arguments import check_choice, check_sizes
 from ostinato.cells.table import output_size
+from ostinato.cells.wrapper import within
 
 
 def likeliest(o: Tensor) -> Tensor:
@@ -60,8 +61,8 @@ class OwnOutput(Cell):
         for s in cell.states:
             if s.name == "y":
                 raise ValueError(f"{type(cell).__name__} has a state 'y', which is what the decoder calls its output")
-            self.add_state(s.name, s.shape, s.delays, s.initial)
-        initialise.input_map(self.V)
+            self.add_state(s.name, s.shape, s.delays, within("cell", s.initial))
+        initialise.glorot(self.V)
 
     def step(self, *given: Tensor) -> Any:
         """``step(x, y, states, q)``; without ``x`` or ``q`` where their sizes are 0."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from ostinato.cell import Cell, State
+from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
 from ostinato.noise import Draw
 from ostinato.recurrent.lead import lead_of
@@ -49,12 +49,12 @@ class Arguments:
         live = self.packing.live(self.steps)
         return replace(self, inputs=[_filled(v, live) for v in self.inputs], live=live, packing=None)
 
-    def with_lessons(self, states: Sequence[State], reverse: bool) -> Arguments:
+    def with_lessons(self, cell: Cell, reverse: bool) -> Arguments:
         """The same with what a program is given of the teacher's values."""
         if not self.teacher.values:
             return self
         live = self.live if self.packing is None else self.packing.live(self.steps)
-        return replace(self, taught=lessons(self.teacher, states, self.initial, live, self.reset, reverse))
+        return replace(self, taught=lessons(self.teacher, cell, self.initial, live, self.reset, reverse))
 
     @property
     def kinds(self) -> tuple:

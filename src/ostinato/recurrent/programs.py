@@ -148,7 +148,7 @@ class Programs:
             if isinstance(ready.plan, CannotTrace):
                 return self._by_step(cell, ready.plan, signature_of(given), given, reverse)
             named = {name: table[key] for table, key, name in ready.places}
-        return run_program(ready.plan, cell.states, named, given.with_lessons(cell.states, reverse), reverse)
+        return run_program(ready.plan, cell.states, named, given.with_lessons(cell, reverse), reverse)
 
     def _by_step(self, cell: Cell, refusal: CannotTrace, signature: Signature, given: Arguments,
                  reverse: bool) -> Outcome:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ostinato.cell import Cell, State
+from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
 from ostinato.program.teacher import OWN, lesson
 
@@ -82,8 +82,8 @@ class Lessons(NamedTuple):
 NOTHING = Lessons({}, {})
 
 
-def lessons(teacher: Teacher, states: Sequence[State], initial: Sequence[Tensor], live: Tensor | None,
-            reset: Tensor | None, reverse: bool) -> Lessons:
+def lessons(teacher: Teacher, cell: Cell, initial: Sequence[Tensor], live: Tensor | None, reset: Tensor | None,
+            reverse: bool) -> Lessons:
     """What a program with a teacher (see ``program.teacher``) is given.
 
     Args:
@@ -94,11 +94,11 @@ def lessons(teacher: Teacher, states: Sequence[State], initial: Sequence[Tensor]
     if teacher.own is not None:
         return Lessons({**inputs, OWN: teacher.own}, {})
     ends = {}
-    for s, start in zip(states, initial, strict=True):
+    for s, start in zip(cell.states, initial, strict=True):
         if s.name in teacher.values:
             value = teacher.values[s.name]
             past = _Plain(value, start, reverse) if live is None and reset is None else _Flagged(
-                value, start, live, reset, reverse, s.initial)
+                value, start, live, reset, reverse, cell.initial_value(s))
             inputs |= {lesson(s.name, d): past(d)[0] for d in s.delays}
             ends[s.name] = torch.stack([past(d)[1] for d in range(s.depth, 0, -1)])
     return Lessons(inputs, ends)
@@ -121,14 +121,15 @@ class _Flagged:
     """The same where steps are padding or a sequence starts anew."""
 
     def __init__(self, value: Tensor, start: Tensor, live: Tensor | None, reset: Tensor | None, reverse: bool,
-                 fresh: float) -> None:
+                 fresh: Tensor) -> None:
         steps, batch = value.shape[:2]
         self.reverse, self.depth, self.batch = reverse, len(start), batch
         no = torch.zeros((steps, batch), dtype=torch.bool, device=value.device)
         live, reset = ~no if live is None else live, no if reset is None else reset
         if reverse:
             value, live, reset = value.flip(0), live.flip(0), reset.flip(0)
-        self.pool = torch.cat([start, value, torch.full_like(start[:1], fresh)]).flatten(0, 1)  # [(D + T + 1) B, ...]
+        anew = fresh.to(start).expand_as(start[:1])
+        self.pool = torch.cat([start, value, anew]).flatten(0, 1)  # [(D + T + 1) B, ...]
         self.times = torch.argsort((~live).byte(), dim=0, stable=True)  # [T, B]: the live steps first
         count = torch.cat([no[:1].long(), live.long().cumsum(0)])  # [T + 1, B]: how many live steps came before
         begun = torch.where(reset, count[:-1], -1)  # [T, B]
