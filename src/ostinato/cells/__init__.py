@@ -13,18 +13,22 @@ from ostinato.cells.output import OutputRecurrence
 from ostinato.cells.skip import Skip
 from ostinato.cells.slstm import SLSTM
 from ostinato.cells.table import create, names, options, output_size
+from ostinato.cells.two_dimensional import Cell2d, LSTM2d, RowAbove
 
 __all__ = [
     "GRU",
     "LSTM",
     "SLSTM",
+    "Cell2d",
     "Elman",
     "IndRNN",
+    "LSTM2d",
     "LayerNormLSTM",
     "Leaky",
     "MinimalGRU",
     "OutputRecurrence",
     "PeepholeLSTM",
+    "RowAbove",
     "Skip",
     "create",
     "names",

@@ -1,7 +1,23 @@
-"""Networks made of recurrences: stacks, both directions, and the drop-ins for torch.nn."""
+"""Networks made of recurrences: stacks, both directions, images, time-delay networks, the drop-ins for torch.nn."""
 
 from ostinato.layers.bidirectional import Bidirectional
 from ostinato.layers.drop_in import GRU, LSTM, RNN
+from ostinato.layers.images import Patches, ReNet
+from ostinato.layers.recurrent2d import Recurrent2d
 from ostinato.layers.stack import Stack
+from ostinato.layers.streams import StackStream, TDNNStream
+from ostinato.layers.tdnn import TDNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Stack"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "TDNN",
+    "Bidirectional",
+    "Patches",
+    "ReNet",
+    "Recurrent2d",
+    "Stack",
+    "StackStream",
+    "TDNNStream",
+]
