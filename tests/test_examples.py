@@ -1,5 +1,6 @@
 """Every file of examples/ runs by itself, without a warning, and reaches what it promises."""
 
+import gzip
 import re
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", EXAMPLES / name], capture_output=True, text=True)
+def run(name: str, *arguments: str) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -21,6 +23,20 @@ def test_own_cell_learns_to_add() -> None:
     assert text.endswith("learned to add\n")
 
 
+def test_two_dimensional_reads_digits() -> None:
+    text = run("two_dimensional.py", "--epochs", "5")
+    found = [float(share) for share in re.findall(r"recognised ([\d.]+) of 359", text)]
+    assert len(found) == 5 and found[-1] > 0.8
+
+
+def test_two_dimensional_reads_a_file(tmp_path) -> None:
+    images, labels = tmp_path / "images.gz", tmp_path / "labels.gz"
+    images.write_bytes(gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 10, 0, 0, 0, 8, 0, 0, 0, 6]) + bytes(range(240)) * 2))
+    labels.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 10, *range(10)])))
+    options = ["--images", str(images), "--labels", str(labels), "--epochs", "1", "--cell", "elman", "--most", "5"]
+    assert re.fullmatch(r"epoch  1: recognised [\d.]+ of 1\n", run("two_dimensional.py", *options))
+
+
 def test_every_example_is_run_here() -> None:
     source = Path(__file__).read_text("utf-8")
-    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}")' not in source] == []
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in source] == []
