@@ -7,7 +7,8 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "inference", "teacher"]
+NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "inference", "image",
+         "teacher"]
 
 
 def main() -> None:

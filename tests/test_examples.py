@@ -1,5 +1,6 @@
 """Every file of examples/ runs by itself, without a warning, and reaches what it promises."""
 
+import gzip
 import re
 import subprocess
 import sys
@@ -9,7 +10,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run(name: str, *options: str | Path) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", EXAMPLES / name, *options], capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", EXAMPLES / name, *options]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -28,6 +30,20 @@ def test_teacher_forcing_goes_astray_and_is_put_back(tmp_path) -> None:
     taught, free, put_back = map(float, re.findall(r"error over 200 steps, [a-z ]+: ([\d.]+)", text))
     assert 10 * taught < put_back < free
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_dimensional_reads_digits() -> None:
+    text = run("two_dimensional.py", "--epochs", "5")
+    found = [float(share) for share in re.findall(r"recognised ([\d.]+) of 359", text)]
+    assert len(found) == 5 and found[-1] > 0.8
+
+
+def test_two_dimensional_reads_a_file(tmp_path) -> None:
+    images, labels = tmp_path / "images.gz", tmp_path / "labels.gz"
+    images.write_bytes(gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 10, 0, 0, 0, 8, 0, 0, 0, 6]) + bytes(range(240)) * 2))
+    labels.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 10, *range(10)])))
+    options = ["--images", str(images), "--labels", str(labels), "--epochs", "1", "--cell", "elman", "--most", "5"]
+    assert re.fullmatch(r"epoch  1: recognised [\d.]+ of 1\n", run("two_dimensional.py", *options))
 
 
 def test_every_example_is_run_here() -> None:

@@ -17,7 +17,7 @@ from ostinato.layers import Bidirectional
 MERGES: dict[str | None, Callable[[Tensor, Tensor], Any]] = {
     "concat": lambda a, b: torch.cat([a, b], -1),
     "sum": lambda a, b: a + b,
-    "mean": lambda a, b: (a + b) / 2,
+    "average": lambda a, b: (a + b) / 2,
     "mul": lambda a, b: a * b,
     None: lambda a, b: (a, b),
 }
@@ -168,14 +168,14 @@ def test_a_reset_behind_the_end_counts_for_nothing(x: Tensor) -> None:
 
 
 def test_modules(x: Tensor) -> None:
-    both = Bidirectional(*halves("GRU"), merge="mean")
-    assert "merge='mean'" in repr(both)
+    both = Bidirectional(*halves("GRU"), merge="average")
+    assert "merge='average'" in repr(both)
     assert {n.split(".")[0] for n in both.state_dict()} == {"forward_layer", "backward_layer"}
 
 
 def test_wrong_arguments(x: Tensor) -> None:
     ahead, back = halves("GRU")
-    with pytest.raises(ValueError, match="merge must be one of concat, sum, mean, mul, or None, got 'add'"):
+    with pytest.raises(ValueError, match="merge must be one of concat, sum, average, mul, or None, got 'add'"):
         Bidirectional(ahead, back, merge="add")
     with pytest.raises(ValueError, match="backward half must be a Recurrent with reverse=True"):
         Bidirectional(Recurrent(ahead), Recurrent(back))

@@ -97,7 +97,50 @@ def test_wrong_arguments(x: Tensor) -> None:
         Stack([LSTM(3, 5, batch_first=True)])
     with pytest.raises(ValueError, match="batch_first=True, got Recurrent with the other"):
         Stack([Recurrent(low), Recurrent(high, batch_first=False)])
-    with pytest.raises(ValueError, match="only the last layer"):
+    with pytest.raises(ValueError, match="only the last layer of a stack may have merge=None"):
         Stack([Bidirectional(low, cells.Elman(3, 5), merge=None), high])
     with pytest.raises(ValueError, match="initial: expected a tuple with one entry for each of 2 parts, got a Tensor"):
         Stack([low, high])(x, torch.zeros(4, 5))
+
+
+def test_residual_above_the_lowest(x: Tensor) -> None:
+    low, high, top = cells.Elman(3, 5).double(), cells.GRU(5, 5).double(), cells.LSTM(5, 5).double()
+    deep = Stack([low, high, top], residual=True)
+    output, states = deep(x, lengths=LENGTHS)
+    first, _ = Recurrent(low)(x, lengths=LENGTHS)
+    second = first + Recurrent(high)(first, lengths=LENGTHS)[0]
+    assert_close(output, second + Recurrent(top)(second, lengths=LENGTHS)[0])
+    assert [len(s) for s in states] == [1, 1, 2] and "residual=True" in repr(deep)
+
+
+def test_what_the_residual_adds_is_not_dropped(x: Tensor) -> None:
+    low, high = cells.Elman(3, 5).double(), cells.Elman(5, 5).double()
+    torch.manual_seed(41)
+    output, _ = Stack([low, high], dropout=0.5, residual=True)(x)
+    first, _ = Recurrent(low)(x)
+    torch.manual_seed(41)
+    assert_close(output, first + Recurrent(high)(nn.functional.dropout(first, 0.5))[0])
+
+
+def test_a_residual_of_another_shape_is_an_error(x: Tensor) -> None:
+    deep = Stack([cells.Elman(3, 5), cells.Elman(5, 2)], residual=True).double()
+    with pytest.raises(ValueError, match=r"layer 1 reads \[4, 7, 5\] and puts out \[4, 7, 2\]"):
+        deep(x)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "average", "mul"])
+def test_a_deep_bidirectional_stack_equals_one_sequence_at_a_time(merge: str, x: Tensor) -> None:
+    width = 8 if merge == "concat" else 4
+    low = Bidirectional(cells.LSTM(3, 4), cells.LSTM(3, 4), merge)
+    high = Bidirectional(cells.GRU(width, 4), cells.GRU(width, 4), merge)
+    deep = Stack([low, high]).double()
+    output, states = deep(x, lengths=LENGTHS)
+    for n, length in enumerate(LENGTHS.tolist()):
+        alone, alone_states = deep(x[n : n + 1, :length])
+        assert_close(output[n, :length], alone[0])
+        assert_close(_row(states, n), alone_states)
+        assert not output[n, length:].any()
+
+
+def _row(states: Any, n: int) -> Any:
+    return states[n : n + 1] if isinstance(states, Tensor) else tuple(_row(s, n) for s in states)

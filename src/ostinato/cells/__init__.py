@@ -29,13 +29,14 @@ from ostinato.cells.skip import Skip
 from ostinato.cells.slstm import SLSTM
 from ostinato.cells.table import create, names, options, output_size, purpose
 
-# Cells around cells.
+# Cells over two dimensions, and cells around cells.
 # isort: split
 from ostinato.cells.dropout import RecurrentDropout, WeightDropout
 from ostinato.cells.learned import LearnedInitial
 from ostinato.cells.normalise import LayerNorm
 from ostinato.cells.residual import Highway, Residual
 from ostinato.cells.stacked import StackedCells
+from ostinato.cells.two_dimensional import Cell2d, LSTM2d, RowAbove
 from ostinato.cells.wrapper import Wrapper
 from ostinato.cells.zoneout import Zoneout
 
@@ -49,6 +50,7 @@ __all__ = [
     "SRU",
     "UGRNN",
     "Antisymmetric",
+    "Cell2d",
     "ClockworkRNN",
     "ConvLSTM",
     "CoupledLSTM",
@@ -59,6 +61,7 @@ __all__ = [
     "ForgetGated",
     "Gated",
     "IndRNN",
+    "LSTM2d",
     "LayerNormGRU",
     "LayerNormLSTM",
     "Leaky",
@@ -75,6 +78,7 @@ __all__ = [
     "ProjectedLSTM",
     "RecurrentHighway",
     "Reservoir",
+    "RowAbove",
     "RunningAverage",
     "Skip",
     "Spectrum",

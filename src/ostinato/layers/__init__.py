@@ -1,5 +1,5 @@
-"""Networks made of recurrences: stacks, both directions, the lecture's three designs, feedback of the output, and the
-drop-ins for torch.nn."""
+"""Networks made of recurrences: stacks, both directions, images, time-delay networks, the lecture's three designs,
+feedback of the output, and the drop-ins for torch.nn."""
 
 from ostinato.layers.bidirectional import Bidirectional
 from ostinato.layers.decay import ExponentialDecay, InverseSigmoidDecay, LinearDecay
@@ -13,12 +13,17 @@ from ostinato.layers.designs import (
 )
 from ostinato.layers.drop_in import GRU, LSTM, RNN
 from ostinato.layers.feedback import Feedback
+from ostinato.layers.images import Patches, ReNet
+from ostinato.layers.recurrent2d import Recurrent2d
 from ostinato.layers.stack import Stack
+from ostinato.layers.streams import StackStream, TDNNStream
+from ostinato.layers.tdnn import TDNN
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "TDNN",
     "Bidirectional",
     "ExponentialDecay",
     "Feedback",
@@ -27,7 +32,12 @@ __all__ = [
     "LinearDecay",
     "OneOutput",
     "OutputToHidden",
+    "Patches",
+    "ReNet",
+    "Recurrent2d",
     "Stack",
+    "StackStream",
+    "TDNNStream",
     "lecture_parameters",
     "log_loss",
     "probabilities",

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ostinato.layers.parts import Lengths, Tensors, as_layer, first_layout, one_each
+from ostinato.layers.parts import Lengths, Tensors, as_layer, check_merge, first_layout, merged, one_each
 from ostinato.recurrent import Recurrent
-
-MERGE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "concat": lambda ahead, back: torch.cat([ahead, back], -1),
-    "sum": torch.add,
-    "mean": lambda ahead, back: (ahead + back) / 2,
-    "mul": torch.mul,
-}
 
 
 class Bidirectional(nn.Module):
@@ -26,7 +18,7 @@ class Bidirectional(nn.Module):
     Args:
         forward_layer: a cell or a ``Recurrent``.
         backward_layer: a cell or a ``Recurrent(..., reverse=True)``.
-        merge: ``"concat"`` (default; features side by side), ``"sum"``, ``"mean"``, ``"mul"``, or None for the pair.
+        merge: ``"concat"`` (default; features side by side), ``"sum"``, ``"average"``, ``"mul"``, or None for the pair.
 
     Raises:
         ValueError: an unknown merge, a direction or a layout (``batch_first``) that does not fit.
@@ -41,8 +33,6 @@ class Bidirectional(nn.Module):
 
     def __init__(self, forward_layer: nn.Module, backward_layer: nn.Module, merge: str | None = "concat") -> None:
         super().__init__()
-        if merge is not None and merge not in MERGE:
-            raise ValueError(f"merge must be one of {', '.join(MERGE)}, or None, got {merge!r}")
         for part, reverse in ((forward_layer, False), (backward_layer, True)):
             if isinstance(part, Recurrent) and part.reverse != reverse:
                 which = "backward" if reverse else "forward"
@@ -52,7 +42,7 @@ class Bidirectional(nn.Module):
         self.batch_first = first_layout([forward_layer, backward_layer])
         self.forward_layer = as_layer(forward_layer, self.batch_first)
         self.backward_layer = as_layer(backward_layer, self.batch_first, reverse=True)
-        self.merge = merge
+        self.merge = check_merge(merge)
 
     def forward(
         self,
@@ -83,13 +73,7 @@ class Bidirectional(nn.Module):
         past, ahead = self.forward_layer(x, ahead, lengths, mask, reset, constants=ahead_constants)
         borders = None if reset is None else self._borders(reset, lengths, mask)
         future, back = self.backward_layer(x, back, lengths, mask, borders, constants=back_constants)
-        if self.merge is None:
-            return (past, future), (ahead, back)
-        if self.merge != "concat" and past.shape != future.shape:
-            raise ValueError(
-                f"merge={self.merge!r} needs halves with equal outputs, got {list(past.shape)} and {list(future.shape)}"
-            )
-        return MERGE[self.merge](past, future), (ahead, back)
+        return merged(self.merge, (past, future)), (ahead, back)
 
     def _borders(self, reset: Tensor, lengths: Lengths | None, mask: Tensor | None) -> Tensor:
         if self.batch_first:

@@ -1,10 +1,12 @@
-"""What Bidirectional and Stack share: their parts, and values nested one for each part."""
+"""What the layers share: their parts, values nested one for each part, how outputs are merged, what is not padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ostinato.cell import Cell
@@ -12,6 +14,47 @@ from ostinato.recurrent import Recurrent
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
+
+MERGE: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
+    "concat": lambda outputs: torch.cat(list(outputs), -1),
+    "sum": lambda outputs: reduce(torch.add, outputs),
+    "average": lambda outputs: reduce(torch.add, outputs) / len(outputs),
+    "mul": lambda outputs: reduce(torch.mul, outputs),
+}
+"""How the outputs of several directions become one."""
+
+
+def check_merge(merge: str | None) -> str | None:
+    """``merge``, or a ValueError that says what is known."""
+    if merge is not None and merge not in MERGE:
+        raise ValueError(f"merge must be one of {', '.join(MERGE)}, or None, got {merge!r}")
+    return merge
+
+
+def merged(merge: str | None, outputs: Sequence[Tensor]) -> Any:
+    """The outputs as one; without a ``merge``, as they are, in a tuple.
+
+    Raises:
+        ValueError: when their shapes differ and ``merge`` needs equal ones.
+    """
+    if merge is None:
+        return tuple(outputs)
+    shapes = [list(output.shape) for output in outputs]
+    if merge != "concat" and any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"merge={merge!r} needs equal outputs, got {' and '.join(map(str, shapes))}")
+    return MERGE[merge](outputs)
+
+
+def live_steps(lengths: Tensor, steps: int) -> Tensor:
+    """Bool ``[B, T]``, true where a step counts."""
+    return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def refuse(layer: str, **given: Any) -> None:
+    """Raise a ValueError for the first argument that was given: the layer does not support it."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{layer} does not take {name}")
 
 
 def as_layer(part: nn.Module, batch_first: bool, reverse: bool = False) -> nn.Module:

@@ -166,7 +166,7 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     device = next((v.device for v in (*xs, *others, *cell.parameters())), torch.get_default_device())
     live = packing = None
     if lengths is not None:
-        lengths = _whole(lengths, steps, batch)
+        lengths = whole_lengths(lengths, steps, batch)
         can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *seen)
         live, packing = (None, Packing(lengths)) if can_pack else (_live(lengths, steps, device), None)
     elif mask is not None:
@@ -219,8 +219,12 @@ def _widened(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     return value.to(dtype)
 
 
-def _whole(lengths: Lengths, steps: int, batch: int) -> Tensor:
-    """The lengths as a tensor ``[B]``."""
+def whole_lengths(lengths: Lengths, steps: int, batch: int) -> Tensor:
+    """The lengths as a tensor ``[B]``.
+
+    Raises:
+        ValueError, TypeError: when they are not one whole number from 0 to T for each sequence.
+    """
     if isinstance(lengths, str) or not hasattr(lengths, "__len__"):
         raise TypeError(f"lengths must be a tensor or a list of whole numbers, got a {type(lengths).__name__}")
     if not isinstance(lengths, Tensor):
