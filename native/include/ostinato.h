@@ -101,14 +101,20 @@ typedef struct {
 } ost_call;
 OST_PUBLIC int ost_run(const ost_plan *plan, const ost_call *call);
 
-/* C[m, n] = init[m, n] + sum over k of A[m, k] B[k, n]; strides in elements; init NULL for zero, with row stride 0 for
- * a bias. `bytes` is 4 or 8. `sums`, where given, receives the sum over k of B[k, n]. */
+/* C[m, n] = init[m, n] + sum over k of A[m, k] B[k, n], for several B that share an A, which is read once. Strides in
+ * elements; init NULL for zero, with row stride 0 for a bias. `bytes` is 4 or 8. `sums`, where given, receives the sum
+ * over k of A[m, k]. */
 typedef struct {
-    int64_t bytes, m, n, k;
-    const void *a; int64_t a_m, a_k;
+    int64_t n;
     const void *b; int64_t b_k, b_n;
     const void *init; int64_t init_m;
     void *c; int64_t c_m;
+} ost_right;
+typedef struct {
+    int64_t bytes, m, k;
+    const void *a; int64_t a_m, a_k;
+    int64_t rights;
+    const ost_right *right;
     void *sums;
     int64_t threads;
     ost_parallel parallel;

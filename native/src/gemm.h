@@ -51,6 +51,9 @@ template <class T, int R, int V, Reach reach>
 void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols) {
   constexpr Index L = lanes<T>;
   Vector<T> sum[R][V] = {};
+  if (init)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) __builtin_prefetch(init + r * init_m);
   const T* left = a.at;
   const T* right = b.at;
   for (Index k = 0; k < K; ++k, right += L) {
@@ -103,11 +106,18 @@ constexpr Tiles<T> tiles = all_tiles<T, reach>(std::make_integer_sequence<int, t
 
 OSTINATO_INLINE Index least(Index a, Index b) { return a < b ? a : b; }
 
-// How much to take first of `rest`, to be cut into as few and as even pieces of at most `most` as can be.
-OSTINATO_INLINE Index piece(Index rest, Index most) {
-  const Index pieces = (rest + most - 1) / most;
-  return (rest + pieces - 1) / pieces;
-}
+// So many things in as few and as even pieces of at most `most` as can be: `longer` of them have one more than `size`.
+struct Pieces {
+  int count, size, longer;
+
+  OSTINATO_INLINE Pieces(Index all, int most) {
+    const auto n = static_cast<std::uint32_t>(all);  // divides faster, and there are never that many
+    count = static_cast<int>((n + most - 1) / most);
+    size = count ? static_cast<int>(n / count) : 0;
+    longer = count ? static_cast<int>(n % count) : 0;
+  }
+  OSTINATO_INLINE int operator[](int i) const { return size + (i < longer); }
+};
 
 // As Kernels<T>::gemm.
 template <class T>
@@ -116,21 +126,18 @@ void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, con
   constexpr Index L = lanes<T>;
   const bool large = K * cols * static_cast<Index>(sizeof(T)) > distant_bytes;
   const Tiles<T>& table = a_k != 1 ? tiles<T, strided> : large ? tiles<T, distant> : tiles<T, dense>;
-  const Index tallest = piece(rows, tile_rows);
+  const Pieces tall(rows, tile_rows);
+  const Pieces wide((cols + L - 1) / L, tile_vectors[tall[0]]);
   Index k = 0;
   do {
     const Index depth = least(block, K - k);
-    for (Index v = 0, vectors = (cols + L - 1) / L; v < vectors;) {
-      const Index wide = piece(vectors - v, tile_vectors[tallest]);
-      const Index columns = least(wide * L, cols - v * L);
+    for (Index i = 0, v = 0; i < wide.count; v += wide[i++]) {
+      const Index columns = least(wide[i] * L, cols - v * L);
       const Right<T> b{panels + (v * K + k) * L, K * L};
-      for (Index r = 0; r < rows;) {
-        const Index tall = piece(rows - r, tile_rows);
-        table.of[tall][wide](depth, {a + r * a_m + k * a_k, a_m, a_k}, b, init ? init + r * init_m + v * L : nullptr,
-                             init_m, c + r * c_m + v * L, c_m, columns);
-        r += tall;
-      }
-      v += wide;
+      for (Index j = 0, r = 0; j < tall.count; r += tall[j++])
+        table.of[tall[j]][wide[i]](depth, {a + r * a_m + k * a_k, a_m, a_k}, b,
+                                   init ? init + r * init_m + v * L : nullptr, init_m, c + r * c_m + v * L, c_m,
+                                   columns);
     }
     k += depth;
     init = c;

@@ -78,6 +78,7 @@ class Worker {
       if (!alive) continue;
       active_ = alive;
       find();
+      fetch_ahead();
       std::size_t bound = 0;
       for (const Stage& stage : plan_.stages) {
         if (const Map* m = std::get_if<Map>(&stage))
@@ -154,6 +155,22 @@ class Worker {
 
   void find() {
     for (std::size_t i = 0; i < plan_.sites.size(); ++i) where_[i] = address(plan_.sites[i]);
+  }
+
+  // Asks for what the next step reads, so that it is near by then: rows are too short for the processor to notice.
+  void fetch_ahead() const {
+    constexpr Index line = 64;
+    if (call_.sizes || step_ + 1 >= call_.steps) return;
+    for (std::size_t i = 0; i < plan_.sites.size(); ++i) {
+      const Site& site = plan_.sites[i];
+      const Array& a = plan_.arrays[site.array];
+      if (a.kind != OST_X) continue;
+      const Index step = call_.arrays[site.array].step * static_cast<Index>(sizeof(T));
+      const char* at = where_[i] + (call_.reverse ? -step : step);
+      const Index row = stride_[i] * static_cast<Index>(sizeof(T)), bytes = a.size * static_cast<Index>(sizeof(T));
+      for (Index k = 0; k < active_; ++k, at += row)
+        for (Index b = 0; b < bytes; b += line) __builtin_prefetch(at + b, 0, 2);
+    }
   }
 
   // For each state, the row k of the value that step s made (s < 0: an initial value).

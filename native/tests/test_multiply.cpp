@@ -14,6 +14,7 @@ struct Sides {
   Word gap;
   enum { none, bias, matrix } init;
   bool sums;
+  Word rights = 1;
 };
 
 // An operand of rows x columns with `gap` elements between what is stored side by side.
@@ -31,46 +32,66 @@ struct Operand {
   double at(Word r, Word c) const { return values[r * row + c * column]; }
 };
 
+// A right side, each a column wider than the one before.
+template <class T>
+struct Right {
+  Word n;
+  Operand<T> b, init, c, before;
+
+  Right(Random& random, const Sides& s, Word more)
+      : n(s.n + more), b(random, s.k, n, s.b_turned, s.gap),
+        init(random, s.init == Sides::bias ? 1 : s.m, n, false, s.gap), c(random, s.m, n, false, s.gap), before(c) {}
+
+  ost_right given(const Sides& s) {
+    ost_right r{n, b.values.data(), b.row, b.column, nullptr, 0, c.values.data(), c.row};
+    if (s.init != Sides::none) r.init = init.values.data(), r.init_m = s.init == Sides::bias ? 0 : init.row;
+    return r;
+  }
+};
+
 template <class T>
 void multiply(Random& random, const Sides& s, Word threads, ost_parallel parallel, double tolerance) {
-  const Operand<T> a(random, s.m, s.k, s.a_turned, s.gap), b(random, s.k, s.n, s.b_turned, s.gap);
-  const Operand<T> init(random, s.init == Sides::bias ? 1 : s.m, s.n, false, s.gap);
-  Operand<T> c(random, s.m, s.n, false, s.gap);
-  const Operand<T> before = c;
-  std::vector<T> sums(s.n, T(99));
+  const Operand<T> a(random, s.m, s.k, s.a_turned, s.gap);
+  std::vector<Right<T>> rights;
+  for (Word j = 0; j < s.rights; ++j) rights.emplace_back(random, s, j);
+  std::vector<ost_right> given;
+  for (Right<T>& right : rights) given.push_back(right.given(s));
+  std::vector<T> sums(s.m, T(99));
   ost_product p{};
   p.bytes = sizeof(T);
-  p.m = s.m, p.n = s.n, p.k = s.k;
+  p.m = s.m, p.k = s.k;
   p.a = a.values.data(), p.a_m = a.row, p.a_k = a.column;
-  p.b = b.values.data(), p.b_k = b.row, p.b_n = b.column;
-  if (s.init != Sides::none) p.init = init.values.data(), p.init_m = s.init == Sides::bias ? 0 : init.row;
-  p.c = c.values.data(), p.c_m = c.row;
+  p.rights = s.rights, p.right = given.data();
   if (s.sums) p.sums = sums.data();
   p.threads = threads, p.parallel = parallel;
   CHECK(ost_multiply(&p) == OST_OK, ost_message());
   const auto what = [&] {
     return std::to_string(s.m) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k) + ", " +
-           std::to_string(threads) + " threads";
+           std::to_string(s.rights) + " right sides, " + std::to_string(threads) + " threads";
   };
-  for (Word m = 0; m < s.m; ++m)
-    for (Word n = 0; n < s.n; ++n) {
-      double sum = s.init == Sides::none ? 0 : init.at(s.init == Sides::bias ? 0 : m, n);
-      for (Word k = 0; k < s.k; ++k) sum += a.at(m, k) * b.at(k, n);
-      CHECK(check::close(c.at(m, n), sum, tolerance * std::sqrt(double(s.k) + 1)), what(), " at ", m, ", ", n);
-    }
-  for (Word n = 0; s.sums && n < s.n; ++n) {
-    double sum = 0;
-    for (Word k = 0; k < s.k; ++k) sum += b.at(k, n);
-    CHECK(check::close(sums[n], sum, tolerance * std::sqrt(double(s.k) + 1)), what(), ", sums at ", n);
+  const double within = tolerance * std::sqrt(double(s.k) + 1);
+  for (const Right<T>& right : rights) {
+    for (Word m = 0; m < s.m; ++m)
+      for (Word n = 0; n < right.n; ++n) {
+        double sum = s.init == Sides::none ? 0 : right.init.at(s.init == Sides::bias ? 0 : m, n);
+        for (Word k = 0; k < s.k; ++k) sum += a.at(m, k) * right.b.at(k, n);
+        CHECK(check::close(right.c.at(m, n), sum, within), what(), " at ", m, ", ", n);
+      }
+    for (Word m = 0; m + 1 < s.m; ++m)
+      for (Word i = m * right.c.row + right.n; i < (m + 1) * right.c.row; ++i)
+        CHECK(right.c.values[i] == right.before.values[i], what(), ", gap");
   }
-  for (Word m = 0; m + 1 < s.m; ++m)
-    for (Word i = s.n; i < c.row; ++i) CHECK(c.values[m * c.row + i] == before.values[m * c.row + i], what(), ", gap");
+  for (Word m = 0; s.sums && m < s.m; ++m) {
+    double sum = 0;
+    for (Word k = 0; k < s.k; ++k) sum += a.at(m, k);
+    CHECK(check::close(sums[m], sum, within), what(), ", sums at ", m);
+  }
 }
 
 Sides random_sides(Random& random, Word most) {
   const auto size = [&] { return pick(random, 0, 3) ? pick(random, 1, most / 4) : pick(random, 1, most); };
   return {size(), size(), size(), pick(random, 0, 1) == 1, pick(random, 0, 1) == 1, pick(random, 0, 1) * 3,
-          decltype(Sides::init)(pick(random, 0, 2)), pick(random, 0, 1) == 1};
+          decltype(Sides::init)(pick(random, 0, 2)), pick(random, 0, 1) == 1, pick(random, 0, 3)};
 }
 
 }  // namespace
@@ -124,9 +145,9 @@ TEST(products_repeat) {
   const Operand<float> a(random, k, m, false, 0), b(random, k, n, false, 0);
   std::vector<float> first;
   for (const ost_parallel parallel : {granted::all, granted::fewer, granted::one, granted::late}) {
-    std::vector<float> c(m * n), sums(n);
-    ost_product p{4, m, n, k, a.values.data(), 1, a.row, b.values.data(), b.row, 1, nullptr, 0,
-                  c.data(), n, sums.data(), 4, parallel};
+    std::vector<float> c(m * n), sums(m);
+    const ost_right right{n, b.values.data(), b.row, 1, nullptr, 0, c.data(), n};
+    const ost_product p{4, m, k, a.values.data(), 1, a.row, 1, &right, sums.data(), 4, parallel};
     CHECK(ost_multiply(&p) == OST_OK, ost_message());
     c.insert(c.end(), sums.begin(), sums.end());
     if (first.empty()) first = c;
@@ -136,22 +157,22 @@ TEST(products_repeat) {
 
 TEST(products_that_cannot_be) {
   std::vector<float> values(16, 1);
-  const ost_product good{4, 4, 4, 4, values.data(), 4, 1, values.data(), 4, 1,
-                         nullptr, 0, nullptr, 4, nullptr, 1, nullptr};
   const auto code = [&](auto&& change) {
     std::vector<float> c(16);
-    ost_product p = good;
-    p.c = c.data();
-    change(p);
+    ost_right right{4, values.data(), 4, 1, nullptr, 0, c.data(), 4};
+    ost_product p{4, 4, 4, values.data(), 4, 1, 1, &right, nullptr, 1, nullptr};
+    change(p, right);
     return ost_multiply(&p);
   };
-  CHECK(code([](ost_product&) {}) == OST_OK);
-  CHECK(code([](ost_product& p) { p.bytes = 2; }) == OST_INVALID);
-  CHECK(code([](ost_product& p) { p.m = -1; }) == OST_INVALID);
-  CHECK(code([](ost_product& p) { p.n = -1; }) == OST_INVALID);
-  CHECK(code([](ost_product& p) { p.k = -1; }) == OST_INVALID);
-  CHECK(code([](ost_product& p) { p.a = nullptr; }) == OST_INVALID);
-  CHECK(code([](ost_product& p) { p.b = nullptr; }) == OST_INVALID);
-  CHECK(code([](ost_product& p) { p.c = nullptr; }) == OST_INVALID);
+  CHECK(code([](ost_product&, ost_right&) {}) == OST_OK);
+  CHECK(code([](ost_product& p, ost_right&) { p.bytes = 2; }) == OST_INVALID);
+  CHECK(code([](ost_product& p, ost_right&) { p.m = -1; }) == OST_INVALID);
+  CHECK(code([](ost_product&, ost_right& r) { r.n = -1; }) == OST_INVALID);
+  CHECK(code([](ost_product& p, ost_right&) { p.k = -1; }) == OST_INVALID);
+  CHECK(code([](ost_product& p, ost_right&) { p.rights = -1; }) == OST_INVALID);
+  CHECK(code([](ost_product& p, ost_right&) { p.a = nullptr; }) == OST_INVALID);
+  CHECK(code([](ost_product& p, ost_right&) { p.right = nullptr; }) == OST_INVALID);
+  CHECK(code([](ost_product&, ost_right& r) { r.b = nullptr; }) == OST_INVALID);
+  CHECK(code([](ost_product&, ost_right& r) { r.c = nullptr; }) == OST_INVALID);
   CHECK(ost_multiply(nullptr) == OST_INVALID);
 }

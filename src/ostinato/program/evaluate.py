@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Run:
 
 
 Values = dict[int, Tensor]
-Line = tuple[int, Callable[..., Tensor], tuple[int, ...]]
+Line = tuple[int, Callable[..., Any], tuple[int, ...]]
 """A node, its function, the nodes that this takes."""
 
 
@@ -48,8 +49,9 @@ class Schedule:
     def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int], owned: Iterable[int] = ()) -> None:
         self.program = program
         self.special = [i for i in nodes if program.nodes[i].op in ("const", "noise")]
-        kept, inside = set(keep), {*nodes, *owned}
+        kept = set(keep)
         lines = self.made(nodes, kept)
+        inside = {*nodes, *owned, *(i for i, _, _ in lines)}
         last = {a: i for i, _, args in lines for a in args}
         self.lines = [(i, function, args, tuple(a for a in set(args) if last[a] == i and a in inside - kept))
                       for i, function, args in lines]

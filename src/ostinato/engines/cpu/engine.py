@@ -14,6 +14,7 @@ from torch import Tensor
 from ostinato.engines.cpu.layout import dense, is_dense
 from ostinato.engines.cpu.library import Library, library, unavailable
 from ostinato.engines.cpu.lower import Lowered, lower
+from ostinato.engines.cpu.memory import empty
 from ostinato.engines.cpu.values import CannotRun, Kind
 from ostinato.program.evaluate import Run
 from ostinato.program.ir import Program, Shape
@@ -180,15 +181,8 @@ class Prepared:
         """Memory for an emit. One that a state is kept in has room for its initial values before the first step, in
         the same storage; the tensor is its sequence, and no view for autograd."""
         _, room, shape, size, dtype = spec
-        steps, batch = lead
-        if room:
-            row = batch * size
-            storage = torch.empty((steps + room) * row, dtype=dtype).untyped_storage()
-            out = torch.empty(0, dtype=dtype).set_(
-                storage, 0 if reverse else room * row, (steps, batch, *shape), (row, size, *dense(shape)))
-        else:
-            out = torch.empty((steps, batch, *shape), dtype=dtype)
-        return out
+        apart = room * lead[1] * size
+        return empty((*lead, *shape), dtype, *((0, apart) if reverse else (apart, 0)))
 
     @staticmethod
     def _plain(value: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

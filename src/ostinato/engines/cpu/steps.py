@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ostinato.engines.cpu.products import multiply, sum_rows
+from ostinato.engines.cpu.products import multiply, multiply_all
 from ostinato.program.evaluate import Line, Schedule
 from ostinato.program.ir import Program
 
 
 class Products(Schedule):
     """A schedule for plain tensors on cpu of float32 or float64, without derivatives. What is added to a product goes
-    with it: a bias, or another product."""
+    with it: a bias, or another product; sums over time of the same value are taken together."""
 
     def made(self, nodes: Sequence[int], kept: set[int]) -> list[Line]:
         """The nodes that are computed, without the products that a sum takes along."""
@@ -27,19 +30,72 @@ class Products(Schedule):
             if term in products and users[term] == 1 and term not in kept:
                 biased[i] = term, next(a for a in args if a != term)
         gone = {term for term, _ in biased.values()}
-        return [self._native(i, function, args, products, biased) for i, function, args in lines if i not in gone]
+        lines = [self._native(i, function, args, products, biased) for i, function, args in lines if i not in gone]
+        return self._together(lines)
 
-    def _native(self, i: int, function: Callable[..., Tensor], args: tuple[int, ...],
+    def _native(self, i: int, function: Callable[..., Any], args: tuple[int, ...],
                 products: Mapping[int, tuple[int, ...]], biased: Mapping[int, tuple[int, int]]) -> Line:
-        node = self.program.nodes[i]
         if i in biased:
             term, bias = biased[i]
             return i, _product, (*products[term], bias)
-        if i in products:
-            return i, _product, args
-        if node.op == "gemm_tb" and not node["grouped"]:
-            return i, _weight_gradient, args
-        return i, _sum if node.op == "sum_tb" and len(node.shape) == 1 else function, args
+        return (i, _product, args) if i in products else (i, function, args)
+
+    def _together(self, lines: list[Line]) -> list[Line]:
+        """Sums over time of the same value as one line, before the first of them, from which each takes its own."""
+        sums = [(i, args) for i, _, args in lines if _over_time(self.program, i)]
+        users = Counter(a for _, args in sums for a in set(args))
+        groups: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
+        for i, args in sums:
+            groups.setdefault(max(args, key=lambda a: users[a]), []).append((i, args))
+        home = {i: shared for shared, members in groups.items() for i, _ in members}
+        late, made = {i for i, _, _ in lines}, list[Line]()
+        for i, function, args in lines:
+            if i not in late:
+                continue
+            late.discard(i)
+            if i not in home:
+                made.append((i, function, args))
+                continue
+            # One whose other operand comes later goes with those that come then.
+            ready = [(m, given) for m, given in groups[home[i]] if (m == i or m in late) and late.isdisjoint(given)]
+            made += _sums(home[i], ready)
+            late.difference_update(m for m, _ in ready)
+        return made
+
+
+def _over_time(program: Program, i: int) -> bool:
+    node = program.nodes[i]
+    return (node.op == "gemm_tb" and not node["grouped"]) or (node.op == "sum_tb" and len(node.shape) == 1)
+
+
+def _sums(shared: int, members: Sequence[tuple[int, tuple[int, ...]]]) -> list[Line]:
+    """The line that takes sums over time together, under a number that no node has, and those that pick them from it."""
+    whole = -1 - members[0][0]
+    others: list[int] = []
+    lines: list[Line] = []
+    total = any(len(args) == 1 for _, args in members)
+    for i, args in members:
+        if len(args) == 1:
+            lines.append((i, itemgetter(0), (whole,)))
+            continue
+        turned = args[0] != shared
+        others.append(args[0] if turned else args[1])
+        lines.append((i, _Turned(total + len(others) - 1) if turned else itemgetter(total + len(others) - 1), (whole,)))
+    return [(whole, partial(_sums_over_time, total), (shared, *others)), *lines]
+
+
+def _sums_over_time(total: bool, shared: Tensor, *others: Tensor) -> list[Tensor]:
+    """Over time and batch: the sums of ``shared`` where ``total``, and of its products with each of the others."""
+    return multiply_all(_rows(shared).t(), [_rows(other) for other in others], total)
+
+
+class _Turned(NamedTuple):
+    """Picks a product and turns it."""
+
+    index: int
+
+    def __call__(self, found: Sequence[Tensor]) -> Tensor:
+        return found[self.index].t()
 
 
 def _is_product(program: Program, i: int) -> bool:
@@ -68,14 +124,6 @@ def _product(a: Tensor, weight: Tensor, begin: Tensor | None = None) -> Tensor:
     out = multiply(_rows(a), weight, begin if begin is None or vector else _rows(begin))
     out = out.view(*a.shape[:-1], weight.shape[1])
     return out.transpose(0, 1) if turned else out
-
-
-def _weight_gradient(a: Tensor, g: Tensor) -> Tensor:
-    return multiply(_rows(a).t(), _rows(g))
-
-
-def _sum(a: Tensor) -> Tensor:
-    return sum_rows(_rows(a)) if a.dim() > 1 else a
 
 
 def _rows(a: Tensor) -> Tensor:
