@@ -12,7 +12,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
 from ostinato.noise import Draw
-from ostinato.recurrent.masks import complete
+from ostinato.recurrent.masks import complete, find
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
@@ -58,6 +58,10 @@ class Arguments:
     @property
     def batch(self) -> int:
         return self.inputs[0].shape[1]
+
+    def mask(self, asked: Draw) -> Tensor:
+        """One mask: given, or drawn now."""
+        return find(asked, self.drawn, self.steps, self.batch, self.inputs[0].device, self.batch_first)
 
     def first_step(self, cell: Cell) -> list[Tensor]:
         """What the step of a cell is given at first."""
