@@ -44,7 +44,7 @@ def by_steps(module: Recurrent, x: Tensor, seed: Tensor, drawn: dict[str, Tensor
     def run() -> tuple:
         starts = [v.unsqueeze(0) for v in module.initial_states(x.shape[1])]
         masks = {PREFIX + name: mask for name, mask in drawn.items()}
-        output, _, finals = eager.run(module.cell, [x], [], starts, drawn=masks)
+        output, _, finals = eager.run(module.cell, [x], [], starts, drawn=lambda d: masks[d.name])
         return (output, tuple(f[0] for f in finals)), gradients(output, seed, list(named.values()))
 
     def keep(found: tuple) -> dict[str, Tensor]:

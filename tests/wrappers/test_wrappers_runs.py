@@ -34,7 +34,8 @@ def _by_step(rnn, x, initial, masks, live=None, reset=None):
     drawn = {PREFIX + k: m.transpose(0, 1) if m.dim() == 3 else m for k, m in masks.items()}
     live, reset = (None if v is None else v.t() for v in (live, reset))
     reset = reset if live is None or reset is None else reset & live
-    outputs, _, ends = eager.run(cell, [x.transpose(0, 1)], [], list(given.values()), live, reset, rnn.reverse, drawn)
+    outputs, _, ends = eager.run(cell, [x.transpose(0, 1)], [], list(given.values()), live, reset, rnn.reverse,
+                                  lambda d: drawn[d.name])
     if live is not None:
         outputs = outputs * live.unsqueeze(-1)
     return [outputs.transpose(0, 1), *[e.transpose(0, 1) if s.depth > 1 else e[0]

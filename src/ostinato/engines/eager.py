@@ -5,7 +5,7 @@ It needs no program, so it runs what cannot be traced; and it is what every othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ def run(
     live: Tensor | None = None,
     reset: Tensor | None = None,
     reverse: bool = False,
-    drawn: Mapping[str, Tensor] | None = None,
+    drawn: Callable[[Draw], Tensor] | None = None,
     steps: int | None = None,
     teacher: tuple[Mapping[str, Tensor], Tensor | None] = ({}, None),
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -35,7 +35,7 @@ def run(
         live: bool ``[T, B]``; where it is false the states stay as they are.
         reset: bool ``[T, B]``; where it is true the states start again from their declared initial value.
         reverse: run from the last step to the first.
-        drawn: the masks that the step asks for, by name.
+        drawn: gives a mask when the step first asks for it, for all steps of the run.
         steps: T, where there are no inputs.
         teacher: ``[T, B, ...]`` by the names of states, the values that these are given in the place of their own;
             and, bool ``[T, B]`` or None, where they keep their own all the same.
@@ -48,7 +48,7 @@ def run(
     history = list(initial)  # each [D, B, ...]
     outputs: list[Tensor] = [torch.empty(0)] * steps
     values: list[list[Tensor]] = [[torch.empty(0)] * steps for _ in states]
-    masks = Masks(cell, drawn or {})
+    masks = Masks(cell, drawn)
     for t in reversed(range(steps)) if reverse else range(steps):
         if reset is not None:
             history = [
@@ -76,21 +76,24 @@ def run(
 
 
 class Masks:
-    """Where the masks of a step come from when it runs as it is: those drawn for all steps."""
+    """Where the masks of a step come from when it runs as it is."""
 
-    def __init__(self, cell: Cell, drawn: Mapping[str, Tensor]) -> None:
-        self.paths, self.drawn, self.step = paths_of(cell), drawn, 0
+    def __init__(self, cell: Cell, find: Callable[[Draw], Tensor] | None) -> None:
+        self.paths, self.find, self.step = paths_of(cell), find, 0
+        self.found: dict[str, Tensor] = {}
 
     def __call__(self, owner: nn.Module, name: str, like: Tensor, p: float, each: str) -> Tensor:
         asked = asked_for(self.paths, owner, name, like, p, each)
-        if asked.name not in self.drawn:
-            raise ValueError(f"{type(owner).__name__} asks for the mask {name!r} at some steps only")
-        value = self.drawn[asked.name]
+        if self.find is None:
+            raise ValueError(f"the mask {asked.name!r} is asked for, and this run has none")
+        if asked.name not in self.found:
+            self.found[asked.name] = self.find(asked)
+        value = self.found[asked.name]
         return value[self.step] if each == "step" else value
 
 
 def masks_of(cell: Cell, arguments: Sequence[Tensor]) -> tuple[Draw, ...]:
-    """The masks that a step asks for, found by calling it once."""
+    """The masks that a step asks for, in the order in which it does, found by calling it once."""
     asked: dict[str, Draw] = {}
     paths = paths_of(cell)
 
@@ -101,7 +104,7 @@ def masks_of(cell: Cell, arguments: Sequence[Tensor]) -> tuple[Draw, ...]:
 
     with drawing(note), torch.no_grad():
         cell.step(*[a.clone() for a in arguments])
-    return tuple(sorted(asked.values()))
+    return tuple(asked.values())
 
 
 def _taught(name: str, value: Tensor, t: int, given: Mapping[str, Tensor], own: Tensor | None) -> Tensor:

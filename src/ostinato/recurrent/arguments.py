@@ -13,7 +13,7 @@ from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
 from ostinato.noise import Draw
 from ostinato.recurrent.lead import lead_of
-from ostinato.recurrent.masks import complete
+from ostinato.recurrent.masks import complete, find
 from ostinato.recurrent.teacher import NOBODY, NOTHING, Lessons, Teacher, check_teacher, lessons
 
 Tensors = Tensor | Sequence[Tensor]
@@ -79,6 +79,10 @@ class Arguments:
     @property
     def device(self) -> torch.device:
         return self.tensors[0].device
+
+    def mask(self, asked: Draw) -> Tensor:
+        """One mask: given, or drawn now."""
+        return find(asked, self.drawn, self.steps, self.batch, self.device, self.batch_first)
 
     def first_step(self, cell: Cell) -> list[Tensor]:
         """What the step of a cell is given at first."""

@@ -11,7 +11,7 @@ from ostinato.noise import PREFIX, Draw, bernoulli
 
 
 class Kept(dict[str, Tensor]):
-    """Masks that stay from call to call: :func:`complete` adds those that are not of each step."""
+    """Masks that stay from call to call: what is drawn is added, but for the masks of each step."""
 
 
 def complete(draws: Sequence[Draw], given: Mapping[str, Tensor], steps: int, batch: int, device: torch.device,
@@ -26,23 +26,30 @@ def complete(draws: Sequence[Draw], given: Mapping[str, Tensor], steps: int, bat
     Raises:
         ValueError, TypeError: naming the mask, what was expected and what came.
     """
-    known = {d.name.removeprefix(PREFIX): d for d in draws}
-    for name, value in given.items():
-        if isinstance(given, Kept) and name not in known:
-            continue  # of another mode
+    check_names([d.name for d in draws], given)
+    return {d.name: find(d, given, steps, batch, device, batch_first, generator) for d in draws}
+
+
+def check_names(asked: Sequence[str], given: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError for a mask that is given and not asked for; those of a stream may be of another mode."""
+    known = [name.removeprefix(PREFIX) for name in asked]
+    for name in () if isinstance(given, Kept) else given:
         if name not in known:
             raise ValueError(f"drawn: no mask is called {name!r} here; there are: {', '.join(known) or 'none'}")
-        _check(name, known[name], value, steps, batch, batch_first)
-    masks = {}
-    for name, d in known.items():
-        if name in given:
-            value = given[name].to(device)
-            masks[d.name] = value.transpose(0, 1) if batch_first and d.each == "step" else value
-        else:
-            masks[d.name] = bernoulli(d.size(steps, batch), d.p, device, generator)
-    if isinstance(given, Kept):
-        given.update({name: masks[d.name] for name, d in known.items() if d.each != "step"})
-    return masks
+
+
+def find(d: Draw, given: Mapping[str, Tensor], steps: int, batch: int, device: torch.device, batch_first: bool,
+         generator: torch.Generator | None = None) -> Tensor:
+    """One mask, time first: given, or drawn now."""
+    name = d.name.removeprefix(PREFIX)
+    if name in given:
+        _check(name, d, given[name], steps, batch, batch_first)
+        value = given[name].to(device)
+        return value.transpose(0, 1) if batch_first and d.each == "step" else value
+    value = bernoulli(d.size(steps, batch), d.p, device, generator)
+    if isinstance(given, Kept) and d.each != "step":
+        given[name] = value
+    return value
 
 
 def shown(draws: Sequence[Draw], masks: Mapping[str, Tensor], batch_first: bool) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from ostinato.program.sizes import Sizes
 from ostinato.program.teacher import with_teacher
 from ostinato.program.trace import tensors_of, undisturbed
 from ostinato.recurrent.arguments import Arguments, Outcome
+from ostinato.recurrent.masks import check_names
 from ostinato.recurrent.teacher import NOBODY
 from ostinato.recurrent.watch import OWN, Watch, fingerprint
 
@@ -89,8 +90,7 @@ class Programs:
             return [*_full(outs, run, program).values(), *finals]
 
         def by_step(xs: Any, starts: Any, constants: Any, named: dict[str, Tensor]) -> list[Tensor]:
-            drawn = {d.name: named[d.name] for d in program.draws}
-            outputs, values, finals = eager.run(cell, xs, constants, starts, drawn=drawn, steps=1)
+            outputs, values, finals = eager.run(cell, xs, constants, starts, drawn=lambda d: named[d.name], steps=1)
             return [outputs, *values, *finals]
 
         with engine("reference"):
@@ -123,7 +123,7 @@ class Programs:
         assert self.last is not None
         program = self.found[self.last]
         if isinstance(program, CannotTrace):
-            return Ready(self.last, program, [], eager.masks_of(cell, given.first_step(cell)))
+            return Ready(self.last, program, [], ())
         plan = self.plan(program, given.live is not None, given.reset is not None, all_states, given.teacher.kinds)
         places = [place[:3] for place in tensors_of(cell) if place[2] in plan.program.inputs]
         return Ready(self.last, plan, places, program.draws)
@@ -131,7 +131,11 @@ class Programs:
     def draws(self, cell: Cell, given: Arguments) -> Sequence[Draw]:
         """The masks that a call asks for."""
         with lock_of(cell):
-            return self._ready(cell, given.dense, False).draws
+            ready = self._ready(cell, given.dense, False)
+            if isinstance(ready.plan, Plan):
+                return ready.draws
+            with undisturbed():
+                return eager.masks_of(cell, given.first_step(cell))
 
     def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
         """Repeat the cell: by its program, or step by step where it has none. Results are zero at padding.
@@ -141,7 +145,8 @@ class Programs:
         """
         with lock_of(cell):
             ready = self._ready(cell, given, all_states)
-            given = given.with_masks(ready.draws)
+            if isinstance(ready.plan, Plan):
+                given = given.with_masks(ready.draws)
             if given.packing is not None and not can_pack(ready.plan, given):
                 given = given.dense
                 ready = self._ready(cell, given, all_states)
@@ -155,8 +160,11 @@ class Programs:
         if is_strict():
             raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
         with _said(cell, signature):
+            asked: list[str] = []
             outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse, given.drawn, given.steps, given.teacher)
+                                                given.reset, reverse, lambda d: asked.append(d.name) or given.mask(d),
+                                                given.steps, given.teacher)
+        check_names(asked, given.drawn)
         return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
 
 
