@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ["train", "grid", "fusion", "ragged", "calls", "stream", "memory", "inference"]
+NAMES = ["train", "grid", "fusion", "ragged", "calls", "stream", "memory", "checkpoint", "inference"]
 
 
 def main() -> None:
