@@ -7,8 +7,8 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "inference", "image",
-         "teacher"]
+NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "checkpoint",
+         "inference", "teacher", "image"]
 
 
 def main() -> None:

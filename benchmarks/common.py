@@ -151,4 +151,4 @@ def ratio(value: float, target: float | None = None) -> str:
 
 def at_most(value: float, target: float) -> str:
     """A cost, and the target that it must not exceed."""
-    return f"{value:.2f} (≤ {target:g})" + ("" if value <= target else " ✗")
+    return f"{value:.3g} (≤ {target:g})" + ("" if value <= target else " ✗")

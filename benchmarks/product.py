@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmarks.contest import Contestant, Timing, check_same
 from ostinato.engines.cpu import library, unavailable
+from ostinato.engines.cpu.products import PRODUCT, RIGHTS
 
 SIZE = 1024
 NAMES = ("torch.mm", "our product")
@@ -18,13 +19,13 @@ def native(a: Tensor, b: Tensor, out: Tensor) -> Contestant:
     """Our own product, as the engine calls it: ``ost_multiply`` of ``native/include/ostinato.h``."""
     found = library()
     m, n, k = len(a), b.shape[1], len(b)
-    right = array("q", [n, b.data_ptr(), *b.stride(), 0, 0, out.data_ptr(), out.stride(0)])
-    words = array("q", [4, m, k, a.data_ptr(), *a.stride(), 1, right.buffer_info()[0], 0, torch.get_num_threads(),
-                        found.parallel])
+    words = array("q", [4, m, k, a.data_ptr(), *a.stride(), 1, 0, 0, torch.get_num_threads(), found.parallel,
+                        n, b.data_ptr(), *b.stride(), 0, 0, out.data_ptr(), out.stride(0)])
+    words[RIGHTS] = words.buffer_info()[0] + 8 * PRODUCT
 
     def run() -> Tensor:
         found.check(found.multiply(words.buffer_info()[0]))
-        return out if right else out  # the words point to it
+        return out
 
     return Contestant("our product", run, lambda value: {"product": value})
 

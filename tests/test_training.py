@@ -144,6 +144,29 @@ def test_a_longer_run_goes_on_from_a_finished_one(tmp_path: Path) -> None:
     assert_same_bits(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_both_clips_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    real = torch.nn.utils.clip_grad_value_
+
+    def looked_at(parameters: Any, limit: float) -> None:
+        parameters = list(parameters)
+        real(parameters, limit)
+        seen.append(torch.cat([p.grad.flatten() for p in parameters]))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_value_", looked_at)
+    fit(tmp_path / "run", dataclasses.replace(SMALL, epochs=1, clip=0.5, clip_value=0.02))
+    assert seen and all(g.norm() <= 0.5 + 1e-6 and g.abs().max() <= 0.02 for g in seen)
+    assert any(g.abs().max() == pytest.approx(0.02) for g in seen)
+
+
+def test_states_are_carried_where_they_are_to_be(tmp_path: Path) -> None:
+    fit(tmp_path / "carried", dataclasses.replace(SMALL, epochs=1))
+    fit(tmp_path / "anew", dataclasses.replace(SMALL, epochs=1, carry_state=False))
+    (carried, *_), (anew, *_) = outcome(tmp_path / "carried"), outcome(tmp_path / "anew")
+    assert carried != anew
+    assert load_tensors(RunFolder(tmp_path / "anew").checkpoint)[1]["carried"] == []
+
+
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     options = dataclasses.replace(SMALL, epochs=40, patience=2, learning_rate=0.05, dropout=0.0, schedule="constant")
     result = fit(tmp_path / "run", options)

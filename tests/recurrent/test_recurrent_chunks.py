@@ -22,7 +22,7 @@ STEPS, BATCH = 7, 2
 def small(monkeypatch):
     """Pieces of few steps, whatever the size; returns how many pieces there were."""
     seen = []
-    spans = chunks._spans
+    spans = chunks.spans
 
     def counted(*args):
         found = list(spans(*args))
@@ -31,7 +31,7 @@ def small(monkeypatch):
 
     monkeypatch.setattr(chunks, "LARGE", 0)
     monkeypatch.setattr(chunks, "PIECE", 500)
-    monkeypatch.setattr(chunks, "_spans", counted)
+    monkeypatch.setattr(chunks, "spans", counted)
     return seen
 
 

@@ -66,7 +66,7 @@ class Chunks:
         outs = engine.room(run, reverse, self.kept)
         values.update({i: out for i, out in zip(self.taken, outs, strict=True) if out is not None})
         total, state = run.lead[0], list(initial)
-        for begin, end in _spans(total, steps, reverse):
+        for begin, end in spans(total, steps, reverse):
             piece = replace(run, lead=(end - begin, run.lead[1]))
             part = {i: v[begin:end] if i in self.moving else v for i, v in values.items() if i not in self.whole}
             self.early.start(part, piece)
@@ -87,8 +87,8 @@ class Chunks:
         return state
 
 
-def _spans(total: int, steps: int, reverse: bool) -> Iterator[tuple[int, int]]:
-    """The pieces in the order in which they are run; all but the last are of the same length."""
+def spans(total: int, steps: int, reverse: bool) -> Iterator[tuple[int, int]]:
+    """Pieces of time in the order in which they are run; all but the last are of the same length."""
     for begin in range(0, total, steps):
         end = min(begin + steps, total)
         yield (total - end, total - begin) if reverse else (begin, end)

@@ -5,7 +5,7 @@ It needs no program, so it runs what cannot be traced; and it is what every othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn

@@ -155,6 +155,14 @@ class LoopPlan:
             self._derivatives[key] = Plan(optimise(program), self.save)
         return self._derivatives[key]
 
+    @cached_property
+    def whole_adjoint(self) -> Plan:
+        """The adjoint with every cotangent given and every gradient wanted."""
+        nodes, emit = self.loop.nodes, self.keeping.emit
+        wrt = frozenset(name for name, i in self.loop.inputs.items() if nodes[i].dtype == "float")
+        return self.adjoint(frozenset(name for name, i in emit.items() if nodes[i].dtype == "float"), wrt,
+                            frozenset(s.name for s in self.loop.states))
+
     def pull_back(self, given: tuple[bool, ...], needs: tuple[bool, ...]) -> PullBack:
         """The reverse-mode derivative for these cotangents and those wanted."""
         found = self._pulls.get((given, needs))

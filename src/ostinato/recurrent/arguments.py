@@ -49,6 +49,13 @@ class Arguments:
         live = self.packing.live(self.steps)
         return replace(self, inputs=[_filled(v, live) for v in self.inputs], live=live, packing=None)
 
+    def between(self, begin: int, end: int) -> Arguments:
+        """The same call's steps ``begin`` to ``end - 1``, of which the states before are not known."""
+        cut = lambda v: None if v is None else v[begin:end]  # noqa: E731
+        teacher = Teacher({name: v[begin:end] for name, v in self.teacher.values.items()}, cut(self.teacher.own))
+        return replace(self, inputs=[x[begin:end] for x in self.inputs], live=cut(self.live), reset=cut(self.reset),
+                       alone=(end - begin, self.alone[1]), teacher=teacher)
+
     def with_lessons(self, cell: Cell, reverse: bool) -> Arguments:
         """The same with what a program is given of the teacher's values."""
         if not self.teacher.values:

@@ -93,10 +93,7 @@ NONE = "none"
 def _engines(loop: LoopPlan, signature: Signature) -> tuple[str, str]:
     """The engine that runs a loop, and why; with that of its adjoint, where it is another."""
     forward = loop.runners(True)(signature.dtype, signature.device)
-    floats = frozenset(name for name, i in loop.loop.inputs.items() if loop.loop.nodes[i].dtype == "float")
-    emits = frozenset(name for name, i in loop.keeping.emit.items() if loop.loop.nodes[i].dtype == "float")
-    adjoint = loop.adjoint(emits, floats, frozenset(s.name for s in loop.loop.states))
-    backward = adjoint.runners(signature.dtype, signature.device)
+    backward = loop.whole_adjoint.runners(signature.dtype, signature.device)
     if backward.name == forward.name:
         return forward.name, forward.reason
     return forward.name, f"{forward.reason}; backwards on the {backward.name} engine: {backward.reason}"

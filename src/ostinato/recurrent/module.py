@@ -21,6 +21,7 @@ from ostinato.recurrent.arguments import (
     listed,
     start_values,
 )
+from ostinato.recurrent.checkpoint import Checkpoint
 from ostinato.recurrent.explanation import Explanation, explain
 from ostinato.recurrent.masks import complete, shown
 from ostinato.recurrent.programs import Programs, attribute_names, readings, signature_of
@@ -41,10 +42,14 @@ class Recurrent(nn.Module):
         save: what is kept for the backward pass. None: the fewest bytes that spare every matrix product.
             ``"recompute"``: the fewest bytes at all, for most cells the states alone. A number: at most so many bytes
             per step and sequence (floats counted as float32).
+        checkpoint: back-propagate in segments of so many steps, or, with ``"sqrt"``, of about sqrt(T): only the states
+            between them are kept, the rest is made again on the way back. The gradient is the same.
+        checkpoint_bytes: the same in at most so many bytes, as fast as they allow: more of them, less is made again.
+            Inputs, outputs and their gradients, and those of the parameters, are not counted.
 
     Raises:
         TypeError: when ``cell`` is not a :class:`ostinato.Cell`.
-        ValueError: when it declares no state, or ``save`` is none of the above.
+        ValueError: when it declares no state, an argument is none of the above, or there are both ways to checkpoint.
 
     >>> from ostinato import Recurrent, cells
     >>> rnn = Recurrent(cells.GRU(3, 5))
@@ -56,7 +61,8 @@ class Recurrent(nn.Module):
     _handles: ClassVar[weakref.WeakValueDictionary[int, Recurrent]] = weakref.WeakValueDictionary()
 
     def __init__(self, cell: Cell, *, batch_first: bool = True, reverse: bool = False,
-                 save: int | str | None = None) -> None:
+                 save: int | str | None = None, checkpoint: int | str | None = None,
+                 checkpoint_bytes: int | None = None) -> None:
         super().__init__()
         if not isinstance(cell, Cell):
             found = f"the class {cell.__name__}" if isinstance(cell, type) else f"a {type(cell).__name__}"
@@ -69,6 +75,8 @@ class Recurrent(nn.Module):
         self.batch_first = batch_first
         self.reverse = reverse
         self.save_policy = save
+        unwanted = checkpoint is None and checkpoint_bytes is None
+        self.checkpoint = None if unwanted else Checkpoint(checkpoint, checkpoint_bytes)
         self._programs = Programs(save)
         self._register_handle()
 
@@ -151,7 +159,7 @@ class Recurrent(nn.Module):
                                   all_states, drawn)
         given = check(self.cell, x, initial, lengths, mask, reset, constants, self.batch_first, drawn=drawn,
                       steps=steps, batch=batch, teacher=teacher, own=own)
-        outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states)
+        outputs, values, finals = self._programs.run(self.cell, given, self.reverse, all_states, self.checkpoint)
         ends = tuple(f.transpose(0, 1) if s.depth > 1 else f[0] for s, f in zip(self.cell.states, finals, strict=True))
         result = (self._given_out(outputs), ends)
         if not all_states:
@@ -276,7 +284,7 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         shown = {"batch_first": (self.batch_first, True), "reverse": (self.reverse, False),
-                 "save": (self.save_policy, None)}
+                 "save": (self.save_policy, None), "checkpoint": (self.checkpoint, None)}
         return ", ".join(f"{name}={value}" for name, (value, default) in shown.items() if value != default)
 
 

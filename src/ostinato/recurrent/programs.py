@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from ostinato.cell import Cell, State
 from ostinato.engines import eager
@@ -31,6 +32,9 @@ from ostinato.recurrent.arguments import Arguments, Outcome
 from ostinato.recurrent.masks import check_names
 from ostinato.recurrent.teacher import NOBODY
 from ostinato.recurrent.watch import OWN, Watch, fingerprint
+
+if TYPE_CHECKING:
+    from ostinato.recurrent.checkpoint import Checkpoint
 
 
 @dataclass
@@ -79,7 +83,7 @@ class Programs:
         if isinstance(cell, ProgramCell):
             return cell.program_for(signature)
         self.traces += 1
-        with _said(cell, signature), undisturbed():
+        with _said(cell, signature), undisturbed(), _unhooked():
             program = trace(cell, signature)
         plan = Plan(program)
 
@@ -93,7 +97,7 @@ class Programs:
             outputs, values, finals = eager.run(cell, xs, constants, starts, drawn=lambda d: named[d.name], steps=1)
             return [outputs, *values, *finals]
 
-        with engine("reference"):
+        with engine("reference"), _unhooked():
             probe(cell, program, signature, by_program, by_step)
         return program
 
@@ -137,8 +141,12 @@ class Programs:
             with undisturbed():
                 return eager.masks_of(cell, given.first_step(cell))
 
-    def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool) -> Outcome:
+    def run(self, cell: Cell, given: Arguments, reverse: bool, all_states: bool,
+            checkpoint: Checkpoint | None = None) -> Outcome:
         """Repeat the cell: by its program, or step by step where it has none. Results are zero at padding.
+
+        Args:
+            checkpoint: how to do so in segments, where that is wanted.
 
         Raises:
             FallbackError: under ``strict()``, when the step cannot be traced.
@@ -151,21 +159,33 @@ class Programs:
                 given = given.dense
                 ready = self._ready(cell, given, all_states)
             if isinstance(ready.plan, CannotTrace):
-                return self._by_step(cell, ready.plan, signature_of(given), given, reverse)
+                return self._by_step(cell, ready.plan, signature_of(given), given, reverse, checkpoint)
             named = {name: table[key] for table, key, name in ready.places}
-        return run_program(ready.plan, cell.states, named, given.with_lessons(cell, reverse), reverse)
+        return run_program(ready.plan, cell.states, named, given.with_lessons(cell, reverse), reverse, checkpoint)
 
     def _by_step(self, cell: Cell, refusal: CannotTrace, signature: Signature, given: Arguments,
-                 reverse: bool) -> Outcome:
+                 reverse: bool, checkpoint: Checkpoint | None) -> Outcome:
         if is_strict():
             raise FallbackError(f"{type(cell).__name__} would run step by step: {refusal}") from refusal
         with _said(cell, signature):
-            asked: list[str] = []
-            outputs, values, finals = eager.run(cell, given.inputs, given.constants, given.initial, given.live,
-                                                given.reset, reverse, lambda d: asked.append(d.name) or given.mask(d),
-                                                given.steps, given.teacher)
-        check_names(asked, given.drawn)
+            asked: dict[str, Tensor] = {}
+
+            def mask(wanted: Draw) -> Tensor:
+                if wanted.name not in asked:
+                    asked[wanted.name] = given.mask(wanted)
+                return asked[wanted.name]
+
+            run = checkpoint.by_step if checkpoint else by_step
+            outputs, values, finals = run(cell, given, reverse, mask)
+        check_names(list(asked), given.drawn)
         return given.without_padding((outputs, dict(zip((s.name for s in cell.states), values, strict=True)), finals))
+
+
+def by_step(cell: Cell, given: Arguments, reverse: bool,
+            mask: Callable[[Draw], Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """A call without a program: its outputs, its states at all steps, and their last values."""
+    return eager.run(cell, given.inputs, given.constants, given.initial, given.live, given.reset, reverse, mask,
+                     given.steps, given.teacher)
 
 
 class Ready(NamedTuple):
@@ -187,11 +207,12 @@ def can_pack(plan: Plan | CannotTrace, given: Arguments) -> bool:
 
 
 def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments,
-                reverse: bool) -> Outcome:
+                reverse: bool, checkpoint: Checkpoint | None = None) -> Outcome:
     """Run a plan with these parameters; ``states`` as the cell declares them. Results are zero at padding."""
+    steps = checkpoint or run_steps
     if given.packing is not None:
-        return _run_packed(plan, states, named, given, given.packing, reverse)
-    return given.without_padding(run_steps(plan, states, named, given, reverse))
+        return _run_packed(plan, states, named, given, given.packing, reverse, steps)
+    return given.without_padding(steps(plan, states, named, given, reverse))
 
 
 def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, reverse: bool,
@@ -223,7 +244,7 @@ def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], giv
 
 
 def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, packing: Packing,
-                reverse: bool) -> Outcome:
+                reverse: bool, steps: Callable[..., Outcome]) -> Outcome:
     """The same without padding."""
     batch_first = bool(given.inputs) and given.inputs[0].transpose(0, 1).is_contiguous()
     packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
@@ -231,7 +252,7 @@ def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], g
                      taught=given.taught.packed(packing),
                      drawn={d.name: packing.pack(given.drawn[d.name]) if d.each == "step" else given.drawn[d.name]
                             for d in plan.program.draws})
-    output, values, finals = run_steps(plan, states, named, packed, reverse, packing.sizes)
+    output, values, finals = steps(plan, states, named, packed, reverse, packing.sizes)
     unpacked = {name: packing.unpack(v, given.steps, batch_first) for name, v in values.items()}
     return packing.unpack(output, given.steps, batch_first), unpacked, [packing.restore(f) for f in finals]
 
@@ -270,6 +291,11 @@ def _said(cell: Cell, signature: Signature) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"{type(cell).__name__}.step was called with {_arguments(cell, signature)}")
         raise
+
+
+def _unhooked() -> saved_tensors_hooks:
+    """Keeps what is made here once from the hooks of ``torch.utils.checkpoint``, which expects it a second time."""
+    return saved_tensors_hooks(lambda t: t, lambda t: t)
 
 
 def _arguments(cell: Cell, signature: Signature) -> str:

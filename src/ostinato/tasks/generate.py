@@ -25,6 +25,7 @@ from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError, unknown
 from ostinato.features.text import LEVELS, Vocabulary
 from ostinato.recurrent import Recurrent
+from ostinato.training.bptt import detached
 from ostinato.training.options import TrainingOptions, option
 
 IGNORED = -100  # the target of a place that is only filled up
@@ -48,6 +49,7 @@ class GenerateOptions(TrainingOptions):
     initial_scale: float | None = option(None, "draw all weights from [-scale, scale], not by the cell's rule", low=0)
     batch: int = option(16, "streams that the text is cut into", low=1)
     bptt: int = option(50, "steps that the gradient goes back", low=1)
+    carry_state: bool = option(True, "begin each piece of so many steps with the states of the one before")
     held_out: float = option(0.1, "share of the text, at its end, that validates", low=0.001, high=0.9)
 
 
@@ -124,6 +126,7 @@ class GenerateTask:
         self, model: LanguageModel, options: GenerateOptions, train: Tensor, valid: Tensor, keep: Callable[[], None]
     ) -> None:
         self.model, self.save = model, keep
+        self._carry = options.carry_state
         self._valid, self._count = valid, min(options.batch, max(1, len(valid) // 1000))
         count = min(options.batch, (len(train) - 1) // options.bptt)
         if count < 1:
@@ -146,7 +149,7 @@ class GenerateTask:
         chunk = slice(batch * length // self.batches, (batch + 1) * length // self.batches)
         logits, states = model(self._inputs[:, chunk], carried)  # [B, T, V]
         loss = cross_entropy(logits.flatten(0, 1), self._targets[:, chunk].flatten())  # [B T, V] and [B T] to []
-        return loss, tuple(tuple(s.detach() for s in layer) for layer in states)
+        return loss, detached(states) if self._carry else ()
 
     def validate(self) -> dict[str, float]:
         loss = evaluate(self.model, self._valid, self._count)

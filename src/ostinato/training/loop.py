@@ -131,6 +131,8 @@ class Trainer:
         limit = self.options.clip or math.inf  # an infinite limit measures the norm and scales by one
         norm = self._clip(limit)
         self._check_finite("gradient", norm, rate)
+        if self.options.clip_value:
+            nn.utils.clip_grad_value_(self.task.model.parameters(), self.options.clip_value)
         self._optimizer.step()
         p.batch, p.step, p.loss_sum = p.batch + 1, p.step + 1, p.loss_sum + value
         if p.step % LOG_STEPS == 0:

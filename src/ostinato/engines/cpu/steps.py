@@ -69,7 +69,7 @@ def _over_time(program: Program, i: int) -> bool:
 
 
 def _sums(shared: int, members: Sequence[tuple[int, tuple[int, ...]]]) -> list[Line]:
-    """The line that takes sums over time together, under a number that no node has, and those that pick them from it."""
+    """The line that takes sums over time together, under a number that no node has, and those that pick from it."""
     whole = -1 - members[0][0]
     others: list[int] = []
     lines: list[Line] = []
