@@ -12,6 +12,7 @@ from ostinato import cells
 from ostinato.cell import Cell
 from ostinato.errors import InputError, unknown
 from ostinato.lab.options import parse_cell
+from ostinato.lab.span import remember
 from ostinato.lab.task import Batch
 from ostinato.recurrent import Recurrent
 
@@ -57,8 +58,10 @@ def _split(lengths: Tensor | None, count: int) -> Any:
     return itertools.repeat(None) if lengths is None else lengths.split(count)
 
 
-def new_network(cell: str, hidden_size: int, sizes: tuple[int, int]) -> Network:
+def new_network(cell: str, hidden_size: int, sizes: tuple[int, int], span: int = 0) -> Network:
     """A network around the cell that ``cell`` names, with its options (:func:`ostinato.lab.options.parse_cell`).
+
+    A ``span`` above 2 opens its gates for so many steps (:func:`ostinato.lab.span.remember`).
 
     Raises:
         InputError: an unknown cell or option, or a value that the cell refuses.
@@ -70,4 +73,6 @@ def new_network(cell: str, hidden_size: int, sizes: tuple[int, int]) -> Network:
         made = cells.create(name, sizes[0], hidden_size, **given)
     except (TypeError, ValueError) as error:
         raise InputError(f"cell {cell!r}: {error}") from None
+    if span > 2:
+        remember(made, span)
     return Network(made, *sizes)

@@ -26,6 +26,9 @@ class LabOptions:
     sequences: int | None = option(None, f"the budget: stop when so many were seen, such as 32000 ({OWN})", low=1)
     check: int | None = option(None, f"updates between two validations, such as 50 ({OWN})", low=1)
     held_out: int | None = option(None, f"sequences to validate and to test with, such as 512 ({OWN})", low=1)
+    span: int | None = option(
+        None, "gates begin open for 2 to so many steps, such as 100, or 0 for the cell's own start (the lag)", low=0
+    )
     threads: int | None = option(None, f"compute with so many threads, such as 2 ({OWN})", low=1)
     bound: float | None = option(None, f"what the measure must reach to count as solved, such as 0.01 ({OWN})", low=0)
 
@@ -56,7 +59,9 @@ def plan(task: str, cell: str, lag: int | None, options: LabOptions) -> Plan:
     found = find(task)
     given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
     goal = dataclasses.replace(found.goal, bound=given.pop("bound", found.goal.bound))
-    return Plan(task, cell, found.check_lag(lag), goal, dataclasses.replace(found.settings, **given))
+    lag, settings = found.check_lag(lag), dataclasses.replace(found.settings, **given)
+    span = lag if settings.span is None else settings.span
+    return Plan(task, cell, lag, goal, dataclasses.replace(settings, span=span))
 
 
 def parse_cell(text: str) -> tuple[str, dict[str, Any]]:

@@ -62,8 +62,8 @@ class Run:
         self.plan, self.seed, self.task = plan, seed, find(plan.task)
         self.draws: Mapping[str, Draw] = self.task.splits(data)
         torch.manual_seed(seed)
-        self.network = new_network(plan.cell, plan.settings.hidden_size, self.task.sizes(plan.lag))
         s = plan.settings
+        self.network = new_network(plan.cell, s.hidden_size, self.task.sizes(plan.lag), s.span or 0)
         self.options = TrainingOptions(
             optimizer="adam", learning_rate=s.learning_rate, schedule=s.schedule, warmup=0, clip=s.clip, seed=seed
         )
@@ -99,7 +99,7 @@ class Run:
             if not self._step():
                 return "diverged"
             step = self.progress.step
-            if step % self.plan.settings.check == 0 and self._check(valid):
+            if step % self.plan.settings.check == 0 and self._solved(valid, step):
                 return "goal"
             if self.saved is not None and (interrupts.asked or time.monotonic() - saved_at > CHECKPOINT_SECONDS):
                 checkpoint.save(self.saved, self.progress, (), self.network, self.optimizer)
@@ -125,8 +125,15 @@ class Run:
         self.report("step", {"loss": loss.item(), "sequences": (step + 1) * s.batch})
         return True
 
-    def _held_out(self, split: str) -> Batch:
-        return self.draws[split](self.plan.settings.held_out, self.plan.lag, generator(self.seed, split))
+    def _held_out(self, split: str, step: int = 0) -> Batch:
+        return self.draws[split](self.plan.settings.held_out, self.plan.lag, generator(self.seed, split, step))
+
+    def _solved(self, valid: Batch, step: int) -> bool:
+        """Whether the goal is reached on the validation sequences, and on others too, so that it was not luck.
+
+        A rate that falls is made for the whole budget: then training goes on to its end.
+        """
+        return self._check(valid) and self.options.schedule == "constant" and self._check(self._held_out("valid", step))
 
     def _check(self, valid: Batch) -> bool:
         measures = measure(self.task.loss, self.network.answers(valid), valid)

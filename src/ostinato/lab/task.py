@@ -83,6 +83,8 @@ class Settings:
     schedule: str = "constant"
     held_out: int = 512
     """Sequences to validate with, and as many others to test with."""
+    span: int | None = None
+    """Gates begin with time constants from 2 to so many steps; None for the lag, below 3 for the cell's own start."""
     threads: int | None = 1
     """One where the tensors of a step are too small to share; None for as many as torch chooses."""
 

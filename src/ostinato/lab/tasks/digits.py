@@ -69,7 +69,7 @@ DIGITS = Task(
     draw=_unread,
     goal=Goal("right", 0.95, "at least"),
     lag=None,
-    settings=Settings(hidden_size=64, learning_rate=0.005, sequences=128_000, schedule="cosine", held_out=360),
+    settings=Settings(hidden_size=64, learning_rate=0.005, sequences=128_000, schedule="cosine", held_out=360, span=64),
     data=partial(from_sklearn, permuted=False),
 )
 DIGITS_PERMUTED = replace(
@@ -83,8 +83,8 @@ MNIST = replace(
     name="mnist",
     summary="which digit of MNIST (--data FOLDER), read pixel by pixel (784 steps)",
     goal=Goal("right", 0.97, "at least"),
-    settings=Settings(hidden_size=128, batch=100, learning_rate=0.002, sequences=330_000, check=275,
-                      schedule="cosine", held_out=10_000),
+    settings=Settings(hidden_size=128, batch=64, learning_rate=0.002, sequences=440_000, check=1000,
+                      schedule="cosine", held_out=10_000, span=784, threads=None),
     published=(
         Published("0.8769 (LSTM, epoch 5), 0.2304 (simple RNN)", "267,786 parameters; orthogonal simple RNN",
                   "TristanTorchet/LearningJAX, validation"),

@@ -61,7 +61,7 @@ ORDER_2 = task(
         Published("solved after 31,390 sequences", "the paper's task 6a", f"{REPRODUCED} on the paper"),
         Published("5 of 5 seeds all right, median about 6,400 sequences", "lag 50, 4 units", REPRODUCED),
     ),
-    Settings(hidden_size=16, learning_rate=0.02, sequences=31_390, check=20, batch=16),
+    Settings(hidden_size=16, learning_rate=0.01, sequences=31_390, check=20, batch=8, held_out=500),
 )
 ORDER_3 = task(
     3,
@@ -69,5 +69,5 @@ ORDER_3 = task(
         Published("solved after 571,100 sequences", "the paper's task 6b", f"{REPRODUCED} on the paper"),
         Published("5 of 5 seeds all right at best, about 8,000 sequences", "6 units", REPRODUCED),
     ),
-    Settings(hidden_size=24, learning_rate=0.02, sequences=128_000, check=20, batch=16),
+    Settings(hidden_size=16, learning_rate=0.01, sequences=128_000, check=20, batch=8, held_out=500),
 )

@@ -96,7 +96,7 @@ REBER = Task(
     draw=draw,
     goal=Goal("right", 1.0, "at least"),
     lag=None,
-    settings=Settings(hidden_size=16, learning_rate=0.02, sequences=8_440, check=10, batch=8, held_out=256),
+    settings=Settings(hidden_size=16, learning_rate=0.02, sequences=8_440, check=20, batch=8, held_out=1000),
     published=(
         Published("148 of 150 trials, after 8,440 sequences on average", "4 blocks of 1", f"{REPRODUCED} on the paper"),
         Published("10 of 10 seeds, after 4,800 sequences on average", "8 units, Adam 0.01", REPRODUCED),
