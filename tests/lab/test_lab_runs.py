@@ -20,7 +20,6 @@ from ostinato.lab.measures import measure, right_sequences
 from ostinato.lab.network import Network, new_network
 from ostinato.lab.options import LabOptions, Plan, parse_cell, plan
 from ostinato.lab.runs import Run, generator, stored_run
-from ostinato.lab.span import remember
 from ostinato.lab.store import Store
 from ostinato.lab.table import Place, Row, Sizes, Table, make_table
 from ostinato.lab.timescales import time_constants
@@ -166,7 +165,7 @@ def test_answers_in_pieces_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch
     assert_close(net.answers(batch), whole)
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", cells.names("vectors"))
 def test_every_cell_can_be_run(name: str) -> None:
     result = Run(small(cell=name, sequences=16, check=1, held_out=4), 0).go()
     assert result["sequences"] <= 16 and result["cell"] == name
@@ -177,6 +176,7 @@ def test_a_cell_with_options() -> None:
     net = new_network("skip:delays=[3, 9]", 4, (2, 1))
     assert net.recurrent.cell.states[0].delays == (1, 3, 9)
     for cell, message in (
+        ("convlstm", "unknown cell"),
         ("lstn", r"unknown cell 'lstn' \(did you mean 'lstm'\?\)"),
         ("lstm:tau=3", "has no option 'tau'"),
         ("leaky:tau=0.5", "tau must be finite and at least 1"),
@@ -189,14 +189,12 @@ def test_a_cell_with_options() -> None:
 def test_gates_begin_open_for_the_span() -> None:
     torch.manual_seed(0)
     for name, gates, keep in (("lstm", 4, 1), ("gru", 3, 1)):
-        cell = cells.create(name, 2, 500)
-        remember(cell, 100)
-        bias = cell.get_parameter("W.bias").detach()
+        bias = new_network(name, 500, (2, 1), 100).recurrent.cell.get_parameter("W.bias").detach()
         constants = 1 / (1 - torch.sigmoid(bias.chunk(gates)[keep]))
         assert 2 <= constants.min() < 5 and 95 < constants.max() <= 100
-    elman = cells.create("elman", 2, 5)
-    remember(elman, 100)
-    assert elman.get_parameter("W.bias").abs().sum() == 0
+    assert new_network("elman", 5, (2, 1), 100).recurrent.cell.get_parameter("W.bias").abs().sum() == 0
+    with pytest.raises(InputError, match="chrono needs a cell with a bias"):
+        new_network("lstm:bias=false", 5, (2, 1), 100)
 
 
 def test_the_span_is_the_lag_unless_told_otherwise() -> None:

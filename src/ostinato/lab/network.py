@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ostinato import cells
 from ostinato.cell import Cell
+from ostinato.cells import initialise
 from ostinato.errors import InputError, unknown
 from ostinato.lab.options import parse_cell
-from ostinato.lab.span import remember
 from ostinato.lab.task import Batch
 from ostinato.recurrent import Recurrent
 
@@ -61,18 +61,20 @@ def _split(lengths: Tensor | None, count: int) -> Any:
 def new_network(cell: str, hidden_size: int, sizes: tuple[int, int], span: int = 0) -> Network:
     """A network around the cell that ``cell`` names, with its options (:func:`ostinato.lab.options.parse_cell`).
 
-    A ``span`` above 2 opens its gates for so many steps (:func:`ostinato.lab.span.remember`).
+    The lag is known here, so a gated cell is told it: a ``span`` above 2 spreads the time constants of its units up to
+    so many steps (:func:`ostinato.cells.initialise.chrono`).
 
     Raises:
-        InputError: an unknown cell or option, or a value that the cell refuses.
+        InputError: an unknown cell or option, a value that the cell refuses, or a span for a gated cell without biases.
     """
     name, given = parse_cell(cell)
-    if name not in cells.names():
-        raise unknown("cell", name, cells.names())
+    known = cells.names("vectors")
+    if name not in known:
+        raise unknown("cell", name, known)
     try:
         made = cells.create(name, sizes[0], hidden_size, **given)
+        if span > 2 and (getattr(made, "keep", None) or getattr(made, "write", None)):
+            initialise.chrono(made, span)
     except (TypeError, ValueError) as error:
         raise InputError(f"cell {cell!r}: {error}") from None
-    if span > 2:
-        remember(made, span)
     return Network(made, *sizes)
