@@ -129,23 +129,28 @@ class Run:
         return self.draws[split](self.plan.settings.held_out, self.plan.lag, generator(self.seed, split, step))
 
     def _solved(self, valid: Batch, step: int) -> bool:
-        """Whether the goal is reached on the validation sequences, and on others too, so that it was not luck.
+        """Whether the goal is passed on the validation sequences, and on others too, so that it was not luck.
 
         A rate that falls is made for the whole budget: then training goes on to its end.
         """
         return self._check(valid) and self.options.schedule == "constant" and self._check(self._held_out("valid", step))
 
     def _check(self, valid: Batch) -> bool:
-        measures = measure(self.task.loss, self.network.answers(valid), valid)
+        measures = self._measures(valid)
+        if self.plan.goal.measure not in measures:
+            measures |= self._examined()
         self.report("check", {"sequences": self.progress.step * self.plan.settings.batch, **measures})
-        return self.plan.goal.met(measures)
+        return self.plan.goal.beyond().met(measures)
+
+    def _measures(self, batch: Batch) -> dict[str, float]:
+        return measure(self.task.loss, self.network.answers(batch), batch)
+
+    def _examined(self) -> dict[str, float]:
+        return self.task.examine(self.network, self.plan.lag) if self.task.examine is not None else {}
 
     def _result(self, end: str, seconds: float) -> dict[str, Any]:
-        test = self._held_out("test")
-        measures = measure(self.task.loss, self.network.answers(test), test)
+        measures = {**self._measures(self._held_out("test")), **self._examined()}
         solved = end != "diverged" and self.plan.goal.met(measures)
-        if self.task.examine is not None:
-            measures |= self.task.examine(self.network, self.plan.lag)
         return {
             **dataclasses.asdict(self.plan),
             "seed": self.seed,

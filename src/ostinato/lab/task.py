@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,22 @@ class Goal:
     measure: str
     bound: float
     side: str
+    perfect: float | None = None
+    """The best that there is; None for 1 where it is at least the bound, and 0 where at most."""
 
     def met(self, measures: Mapping[str, float]) -> bool:
         """Whether these measures reach it; a measure that is not a number does not."""
         value = measures[self.measure]
         return value >= self.bound if self.side == "at least" else value <= self.bound
+
+    def beyond(self) -> Goal:
+        """A goal a tenth nearer to perfection, at which training ends: the test shall not miss this one by chance.
+
+        >>> print(Goal("right", 0.9, "at least").beyond(), "and", Goal("mse", 0.01, "at most").beyond())
+        right at least 0.91 and mse at most 0.009
+        """
+        perfect = float(self.side == "at least") if self.perfect is None else self.perfect
+        return dataclasses.replace(self, bound=self.bound + (perfect - self.bound) / 10)
 
     def __str__(self) -> str:
         return f"{self.measure} {self.side} {self.bound:g}"

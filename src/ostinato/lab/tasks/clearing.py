@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from ostinato.lab.task import Batch, Goal, Settings, Task
 from ostinato.lab.timescales import time_constants
@@ -27,17 +27,16 @@ def draw(count: int, lag: int, generator: Generator) -> Batch:
 
 
 def examine(model: Any, lag: int) -> dict[str, float]:
-    """For a cell with a memory of its own, the time constants of its units: at marks, and between them."""
+    """For a cell with a memory of its own: the time constants, at marks and between them (medians), of the unit in
+    which they differ most."""
     batch = draw(64, lag, Generator().manual_seed(0))
     constants = time_constants(model.recurrent, batch.x)  # [B, T, H]
     if constants is None:
         return {}
     marked = batch.x[..., 1] == 1
-    return {"tau at marks": _shortest(constants[marked]), "tau between marks": _shortest(constants[~marked])}
-
-
-def _shortest(constants: Tensor) -> float:
-    return constants.median(0).values.min().item()
+    at, between = constants[marked].median(0).values, constants[~marked].median(0).values  # each [H]
+    unit = (between / at).argmax()
+    return {"tau at marks": at[unit].item(), "tau between marks": between[unit].item()}
 
 
 CLEARING = Task(
