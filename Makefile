@@ -17,7 +17,7 @@ PYTHON  = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff types docs bench venv native native-test clean
+.PHONY: help demo lab-quick test lint ruff types docs bench venv native native-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -25,6 +25,9 @@ help: ## list the targets
 demo: $(READY)-run ## train, evaluate and use a small language model (about a minute)
 	@$(MAKE) --no-print-directory native || echo "make: no CPU engine (see above); the reference engine runs"
 	@$(BIN) -m ostinato demo $(ARGS)
+
+lab-quick: $(READY)-test native ## the laboratory's small table of cells against lags, in build/lab (a minute)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m ostinato lab table --quick --out build/lab --overwrite $(ARGS)
 
 # One thread: the tests' tensors are small, and two that share a core with another program wait for each other.
 test: $(READY)-test native ## run the tests; ARGS="-k house" chooses some

@@ -13,7 +13,7 @@ import ostinato
 SOURCE = Path(ostinato.__file__).parent
 FLOORS = [
     {"cli"},
-    {"tasks"},
+    {"tasks", "lab"},
     {"training", "inspect", "features", "decoding"},
     {"keras", "layers"},
     {"recurrent"},

@@ -13,6 +13,7 @@ from importlib.metadata import version
 import click
 
 from ostinato.cli.about import demo, info
+from ostinato.cli.lab import lab
 from ostinato.cli.language import evaluate, predict, train_generate
 from ostinato.errors import InputError
 from ostinato.training.interrupt import Interrupted
@@ -39,7 +40,7 @@ def train_group() -> None:
     """
 
 
-for command in (demo, evaluate, predict, info):
+for command in (demo, evaluate, predict, lab, info):
     cli.add_command(command)
 train_group.add_command(train_generate)
 
@@ -79,7 +80,7 @@ def _complain(message: str, code: int) -> int:
 
 def _how_to_go_on(arguments: Sequence[str] | None) -> str:
     words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--overwrite"]
-    if "train" not in words:  # nothing else can
+    if "train" not in words and not ("lab" in words and ("--out" in words or "table" in words)):  # nothing else can
         return ""
     return f"; go on with: {shlex.join(['ostinato', *words, *([] if '--resume' in words else ['--resume'])])}"
 

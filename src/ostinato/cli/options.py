@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 
 import click
 
-from ostinato.errors import InputError
-from ostinato.training.options import from_mapping, read_toml
+from ostinato.training.options import from_mapping, named_value, read_toml
 
 PATH = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
@@ -49,22 +47,12 @@ def given_options(kind: type[Any], config: Path | None, values: dict[str, Any]) 
     given = {name: value for name, value in values.items() if value is not None and value != ()}
     for name, value in given.items():
         if isinstance(value, tuple):
-            given[name] = dict(_pair(name, text) for text in value)
+            given[name] = dict(named_value(name.replace("_", "-"), text) for text in value)
     if config is None:
         return given
     table = read_toml(config)
     from_mapping(kind, table, str(config))
     return table | given
-
-
-def _pair(option: str, text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"{option.replace('_', '-')} must be NAME=VALUE, got {text!r}")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
 
 
 def print_json(value: Any) -> None:

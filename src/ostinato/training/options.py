@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from ostinato.errors import InputError, unknown
 
@@ -46,7 +46,13 @@ class TrainingOptions:
     checkpoint_steps: int = option(0, "also write one every so many steps (0: no)", low=0)
 
 
-Options = TypeVar("Options", bound=TrainingOptions)
+class OptionsClass(Protocol):
+    """Any dataclass whose fields are made by :func:`option`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Options = TypeVar("Options", bound=OptionsClass)
 
 
 def from_mapping(kind: type[Options], values: Mapping[str, Any], source: str) -> Options:
@@ -78,6 +84,24 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from None
     return {name.replace("-", "_"): value for name, value in table.items()}
+
+
+def named_value(option: str, text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``, the value read as TOML where it is that, and as text otherwise.
+
+    Raises:
+        InputError: there is no ``=``.
+
+    >>> named_value("cell-options", "tau=5.0"), named_value("cell-options", "reset=before")
+    (('tau', 5.0), ('reset', 'before'))
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"{option} must be NAME=VALUE, got {text!r}")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
 
 
 def _check(name: str, value: Any, wanted: Any, rules: Mapping[str, Any]) -> Any:
