@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from ostinato.engines.cpu.products import multiply, sum_rows
+from ostinato.engines.cpu.products import add, multiply, sum_rows
 from ostinato.program.evaluate import Line, Schedule
 from ostinato.program.ir import Program
 
@@ -39,7 +39,15 @@ class Products(Schedule):
             return i, _product, args
         if node.op == "gemm_tb" and not node["grouped"]:
             return i, _weight_gradient, args
-        return i, _sum if node.op == "sum_tb" and len(node.shape) == 1 else function, args
+        if node.op == "sum_tb" and len(node.shape) == 1:
+            return i, _sum, args
+        return i, _added if self._is_sum_of_vectors(i) else function, args
+
+    def _is_sum_of_vectors(self, i: int) -> bool:
+        """Whether a node adds two vectors of parameters, as torch.nn's biases are."""
+        nodes = self.program.nodes
+        return nodes[i].op == "add" and len(nodes[i].shape) == 1 and self.program.parts[i] == "P" and all(
+            nodes[a].shape == nodes[i].shape and nodes[a].dtype == "float" for a in nodes[i].args)
 
 
 def _is_product(program: Program, i: int) -> bool:
@@ -76,6 +84,10 @@ def _weight_gradient(a: Tensor, g: Tensor) -> Tensor:
 
 def _sum(a: Tensor) -> Tensor:
     return sum_rows(_rows(a)) if a.dim() > 1 else a
+
+
+def _added(a: Tensor, b: Tensor) -> Tensor:
+    return add(*[v.resolve_neg() if v.is_neg() else v for v in (a, b)])
 
 
 def _rows(a: Tensor) -> Tensor:
