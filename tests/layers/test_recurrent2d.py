@@ -69,7 +69,7 @@ def some(name: str, seed: int) -> Cell:
 
 def by_pixel(name: str, cell: Cell, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """One image ``[H, W, N]`` from its top left: outputs ``[H, W, K]``, and the states at the bottom right."""
-    start = [torch.full(s.shape, s.initial, dtype=x.dtype) for s in cell.states]
+    start = [cell.initial_value(s, x.dtype).expand(s.shape) for s in cell.states]
     found: dict[tuple[int, int], list[Tensor]] = {}
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):

@@ -61,7 +61,7 @@ def explicit(
             if not live[b, t]:
                 continue
             if reset[b, t]:
-                past = {s.name: [x.new_full(s.shape, s.initial)] * s.depth for s in cell.states}
+                past = {s.name: [cell.initial_value(s, x.dtype).expand(s.shape)] * s.depth for s in cell.states}
             reads = [past[s.name][-d].unsqueeze(0) for s in cell.states for d in s.delays]
             news, output = cell.split_result(cell.step(x[b : b + 1, t], *reads))
             outputs[t] = output[0]
@@ -75,7 +75,7 @@ def explicit(
 
 
 def _fresh(cell: Cell) -> list[Tensor]:
-    return [torch.full((1, *s.shape), s.initial, dtype=torch.float64) for s in cell.states for _ in s.delays]
+    return [cell.initial_value(s, torch.float64).expand(1, *s.shape) for s in cell.states for _ in s.delays]
 
 
 def problem(name: str, steps: int = T, batch: int = B) -> tuple[Cell, str, Tensor, Tensor, list[Tensor]]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
+from ostinato.engines.cpu.tape import noting
+from ostinato.engines.replays import Replays
 from ostinato.program.evaluate import Run
 from ostinato.program.ir import StateVar
 from ostinato.program.sizes import Sizes
@@ -38,7 +40,7 @@ class PullBack:
     def __init__(self, plan: LoopPlan, given: Sequence[bool], needs: Sequence[bool]) -> None:
         loop = plan.loop
         inputs, emits = list(loop.inputs.items()), list(plan.keeping.emit.items())
-        self.n, self.emits = len(inputs), len(emits)
+        self.n, self.emits, self.replays = len(inputs), len(emits), Replays()
         wrt = frozenset(name for (name, i), need in zip(inputs, needs, strict=False)
                         if need and loop.nodes[i].dtype == "float")
         wrt_states = frozenset(s.name for s, need in zip(loop.states, needs[self.n :], strict=True) if need)
@@ -59,10 +61,22 @@ class PullBack:
         self.firsts = [s if s.name in wrt_states else None for s in loop.states]
 
     def __call__(self, kept: Sequence[Tensor | None], cotangents: Sequence[Tensor | None], run: Run,
-                 reverse: bool) -> list[Tensor | None]:
-        """One cotangent, or None, for each input and each initial value."""
+                 reverse: bool, own: bool = False) -> list[Tensor | None]:
+        """One cotangent, or None, for each input and each initial value; ``own``: what was kept is as the CPU engine
+        left it, and no derivative of this is wanted."""
         if self.adjoint is None:
             return [None] * (self.n + len(cotangents) - self.emits)
+        if own and self.adjoint.runners(run.dtype, run.device).replays is not None:
+            n = len(kept)
+            found = self.replays(lambda given: self._pulled(given[:n], given[n:], run, reverse), [*kept, *cotangents],
+                                 run, reverse)
+            if found is not None:
+                return found
+        return self._pulled(kept, cotangents, run, reverse)
+
+    def _pulled(self, kept: Sequence[Tensor | None], cotangents: Sequence[Tensor | None], run: Run,
+                reverse: bool) -> list[Tensor | None]:
+        assert self.adjoint
         values = self.recall(kept, run, reverse)
         for name, k in self.moving:
             values[name] = cotangents[k]  # pyright: ignore[reportArgumentType]
@@ -80,10 +94,10 @@ class PullBack:
 
 
 def pull_back(plan: LoopPlan, kept: Sequence[Tensor | None], cotangents: Sequence[Tensor | None],
-              needs: Sequence[bool], run: Run, reverse: bool) -> list[Tensor | None]:
+              needs: Sequence[bool], run: Run, reverse: bool, own: bool = False) -> list[Tensor | None]:
     """The cotangents of a loop's inputs and initial values, from those of its emits and final states."""
-    given = tuple(g is not None for g in cotangents)
-    return plan.pull_back(given, tuple(needs))(kept, cotangents, run, reverse)
+    given = tuple([g is not None for g in cotangents])
+    return plan.pull_back(given, tuple(needs))(kept, cotangents, run, reverse, own)
 
 
 def _state(name: str) -> str:
@@ -94,7 +108,8 @@ def _turned(end: Tensor | None, state: StateVar, longest: int, run: Run) -> Tens
     """The adjoint state before its first step: the final state's cotangent, for the longest delay."""
     if end is not None and state.depth == longest:
         return end.flip(0) if longest > 1 else end
-    return torch.zeros((state.depth, run.batch, *state.shape), dtype=run.dtype, device=run.device)
+    zeros = torch.zeros((state.depth, run.batch, *state.shape), dtype=run.dtype, device=run.device)
+    return noting.tape.same(zeros) if noting.tape else zeros
 
 
 def _first(state: StateVar, final: dict[str, Tensor], run: Run) -> Tensor:
@@ -170,7 +185,8 @@ def _window(sequence: Tensor, initial: Tensor, delay: int, reverse: bool) -> Ten
     if at + room < 0 or end * sequence.element_size() > sequence.untyped_storage().nbytes():
         return None
     beside = sequence.as_strided(initial.shape, sequence.stride(), at + room)
-    if not torch.equal(beside, initial.flip(0) if reverse and depth > 1 else initial):
+    as_read = initial.flip(0) if reverse and depth > 1 else initial
+    if not noting.tape and not torch.equal(beside, as_read):  # what is replayed is as the engine left it
         return None
     return sequence.as_strided(sequence.shape, sequence.stride(), at + (delay if reverse else -delay) * size)
 

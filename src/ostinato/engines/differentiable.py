@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
-from torch._C._functorch import is_legacy_batchedtensor
+from torch._C._autograd import _top_saved_tensors_default_hooks  # pyright: ignore[reportAttributeAccessIssue]
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
 from ostinato.engines.derivatives import memory, pull_back, push_forward
@@ -22,14 +23,29 @@ from ostinato.engines.reference import Reference
 from ostinato.engines.runner import Results
 from ostinato.program.evaluate import Run
 
+PLAIN = (Tensor, nn.Parameter)
 
-def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
-    """Run a loop; returns its emits and the last values of its states (see ``engines.reference``)."""
+
+def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool,
+          plain: bool = False) -> Results:
+    """Run a loop; returns its emits and the last values of its states (see ``engines.reference``). ``plain`` where it
+    is known that all are :func:`ordinary`."""
+    tensors = [*inputs, *initial]
+    if not plain and not ordinary(tensors):
+        return _apply_under_transformations(plan, inputs, initial, run, reverse)
+    if not differentiated(tensors):
+        return plan.run(False, inputs, initial, run, reverse)
+    outs, emits = _apply_loop(plan, run, reverse, *tensors), len(plan.keeping.emit)
+    return list(outs[:emits]), list(outs[emits:])
+
+
+def _apply_under_transformations(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run,
+                                 reverse: bool) -> Results:
     tensors = [*inputs, *initial]
     if _forward_over_forward() or _batched(tensors):
         return Reference(plan.loop).run(inputs, initial, run, reverse)
     forward_mode = _forward_mode()
-    keep = forward_mode or (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors))
+    keep = forward_mode or differentiated(tensors)
     if torch.compiler.is_compiling() or faked(tensors):
         outs = torch.ops.ostinato.loop(plan.name, keep, reverse, run.lead[0], tensors)
     elif not keep:
@@ -40,10 +56,23 @@ def apply(plan: LoopPlan, inputs: Sequence[Tensor], initial: Sequence[Tensor], r
     return list(outs[:emits]), list(outs[emits:])
 
 
-def is_plain(inputs: Sequence[Tensor], initial: Sequence[Tensor]) -> bool:
-    """Whether a run with these tensors is an ordinary one, of which no derivative is wanted."""
-    tensors = [*inputs, *initial]
-    return not (torch.is_grad_enabled() and any(_differentiable(t) for t in tensors)) and not compiling(tensors)
+def ordinary(tensors: Sequence[Tensor]) -> bool:
+    """Whether nothing but plain tensors takes part: no transformation, no compiler, no subclass."""
+    if _forward_mode() or torch.compiler.is_compiling():
+        return False
+    for t in tensors:
+        if type(t) not in PLAIN or is_legacy_batchedtensor(t) or is_functorch_wrapped_tensor(t):
+            return False
+    return True
+
+
+def differentiated(tensors: Sequence[Tensor]) -> bool:
+    """Whether a derivative by one of them may be wanted."""
+    if torch.is_grad_enabled():
+        for t in tensors:
+            if t.requires_grad and t.is_floating_point():
+                return True
+    return False
 
 
 def compiling(tensors: Sequence[Tensor]) -> bool:
@@ -64,13 +93,9 @@ def _forward_over_forward() -> bool:
     return sum(level.key() == _functorch.TransformType.Jvp for level in stack) > 1
 
 
-def _batched(tensors: Sequence[Tensor]) -> bool:
+def _batched(tensors: Sequence[Tensor | None]) -> bool:
     """Whether tensors stand for several, as many cotangents at once do (``is_grads_batched``)."""
-    return any(map(is_legacy_batchedtensor, tensors))
-
-
-def _differentiable(value: Tensor) -> bool:
-    return value.requires_grad and value.is_floating_point()
+    return any(t is not None and is_legacy_batchedtensor(t) for t in tensors)
 
 
 def faked(tensors: Sequence[Tensor]) -> bool:
@@ -83,18 +108,25 @@ class Loop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: LoopPlan, run: Run, reverse: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
-        n = len(plan.loop.inputs)
-        emits, finals = plan.run(True, tensors[:n], tensors[n:], run, reverse)
+        n, runner = len(plan.loop.inputs), plan.runners(True)(run.dtype, run.device)
+        emits, finals = plan.run_on(runner, tensors[:n], tensors[n:], run, reverse)
         ctx.plan, ctx.run, ctx.reverse = plan, run, reverse
+        ctx.own = runner.replays is not None and _top_saved_tensors_default_hooks(True) is None
         ctx.save_for_backward(*memory(plan, tensors, emits))
         ctx.set_materialize_grads(False)
-        _mark_discrete(ctx, plan, emits)
+        if plan.discrete:
+            ctx.mark_non_differentiable(*[emits[k] for k in plan.discrete])
         return (*emits, *finals)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         needs = ctx.needs_input_grad[3:]
-        return (None, None, None, *pull_back(ctx.plan, ctx.saved_tensors, cotangents, needs, ctx.run, ctx.reverse))
+        return None, None, None, *pull_back(ctx.plan, ctx.saved_tensors, cotangents, needs, ctx.run, ctx.reverse,
+                                            ctx.own and not torch.is_grad_enabled() and not _batched(cotangents))
+
+
+_apply_loop: Any = super(torch.autograd.Function, Loop).apply  # pyright: ignore[reportAttributeAccessIssue]
+"""``Loop.apply`` for :func:`ordinary` tensors, without torch's search among them for others."""
 
 
 class FunctionalLoop(torch.autograd.Function):
@@ -109,13 +141,13 @@ class FunctionalLoop(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         plan, run, reverse, *tensors = inputs
-        ctx.plan, ctx.run, ctx.reverse = plan, run, reverse
+        ctx.plan, ctx.run, ctx.reverse, ctx.own = plan, run, reverse, False
         kept = memory(plan, tensors, output, everything=_forward_mode())
         ctx.save_for_backward(*kept)
         if _forward_mode():
             ctx.save_for_forward(*kept)
         ctx.set_materialize_grads(False)
-        _mark_discrete(ctx, plan, output)
+        ctx.mark_non_differentiable(*[output[k] for k in plan.discrete])
 
     backward = Loop.backward
 
@@ -134,11 +166,6 @@ class FunctionalLoop(torch.autograd.Function):
         wide = Run(run.dtype, run.device, (run.lead[0], run.lead[1] * info.batch_size))
         outs = FunctionalLoop.apply(plan, wide, reverse, *folded)
         return tuple(o.unflatten(1, (info.batch_size, run.lead[1])) for o in outs), (1,) * len(outs)
-
-
-def _mark_discrete(ctx: Any, plan: LoopPlan, outs: Sequence[Tensor]) -> None:
-    ctx.mark_non_differentiable(*[o for o, i in zip(outs, plan.keeping.emit.values(), strict=False)
-                                  if plan.loop.nodes[i].dtype != "float"])
 
 
 def _each(size: int, dims: Sequence[int | None], plan: LoopPlan, run: Run, reverse: bool,

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ostinato.engines.derivatives import PullBack
-from ostinato.engines.runner import Pieces, Results, Runners
+from ostinato.engines.runner import Pieces, Results, Runner, Runners
 from ostinato.program.derivative import adjoint, tangent
 from ostinato.program.evaluate import Run, Values
 from ostinato.program.ir import Program
@@ -54,16 +54,34 @@ class Plan:
         Returns:
             the emits by name, with the leading dimensions that their part has, and the last D values of each state.
         """
-        from ostinato.engines.differentiable import apply, is_plain
+        outs, finals = self.results([inputs[name] for name in self.program.inputs], initial, run, reverse)
+        return dict(zip(self.program.emit, outs, strict=True)), finals
 
-        given = [inputs[name] for name in self.program.inputs]
-        if is_plain(given, initial):
-            values, finals = self.runners(run.dtype, run.device).run(given, initial, run, reverse)
-        else:
-            values: Values = dict(zip(self.program.inputs.values(), given, strict=True))
-            plan = self.loop
-            finals = self.pieces.run(values, run, plan and (lambda given: apply(plan, given, initial, run, reverse)))
-        return {name: values[i] for name, i in self.program.emit.items()}, finals
+    def results(self, given: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
+        """The same with inputs and emits in the program's order."""
+        from ostinato.engines.differentiable import apply, compiling, differentiated, ordinary
+
+        tensors = [*given, *initial]
+        plain = ordinary(tensors)
+        if not differentiated(tensors) and (plain or not compiling(tensors)):
+            return self.runners(run.dtype, run.device).run(given, initial, run, reverse)
+        plan = self.loop
+        if plan and self.straight:
+            order, emits = self.straight
+            outs, finals = apply(plan, [given[k] for k in order], initial, run, reverse, plain)
+            return [outs[k] for k in emits], finals
+        values: Values = dict(zip(self.program.inputs.values(), given, strict=True))
+        finals = self.pieces.run(values, run, plan and (lambda given: apply(plan, given, initial, run, reverse)))
+        return [values[i] for i in self.program.emit.values()], finals
+
+    @cached_property
+    def straight(self) -> tuple[list[int], list[int]] | None:
+        """Where the differentiable loop is all there is: which inputs it is given, and which emits are taken of it."""
+        pieces, places = self.pieces, list(self.program.inputs.values())
+        inside = {*pieces.given} <= {*places} and {*self.program.emit.values()} <= {*pieces.taken}
+        if not inside or pieces.after.lines or pieces.after.special:
+            return None
+        return [places.index(i) for i in pieces.given], [pieces.taken.index(i) for i in self.program.emit.values()]
 
 
 class LoopPlan:
@@ -129,6 +147,11 @@ class LoopPlan:
         given += [s.name in states for s in self.loop.states]
         return given, [i in self.stash for i in self.keeping.emit.values()]
 
+    @cached_property
+    def discrete(self) -> list[int]:
+        """Which emits have no derivative."""
+        return [k for k, i in enumerate(self.keeping.emit.values()) if self.loop.nodes[i].dtype != "float"]
+
     def program(self, keep: bool) -> Program:
         return self.keeping if keep else self.loop
 
@@ -141,11 +164,17 @@ class LoopPlan:
     def run(self, keep: bool, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run,
             reverse: bool) -> Results:
         """Run the loop on the engine chosen here, without derivatives: its emits and the last values of its states."""
-        runner = self.runners(keep)(run.dtype, run.device)
-        values, finals = runner.run(inputs, initial, run, reverse)
+        return self.run_on(self.runners(keep)(run.dtype, run.device), inputs, initial, run, reverse)
+
+    @staticmethod
+    def run_on(runner: Runner, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
+        """The same with one of :meth:`runners`."""
+        emits, finals = runner.run(inputs, initial, run, reverse)
+        if runner.makes_all:
+            return emits, finals
         # A result may be no view, and no input as it is: what the engine did not make is copied.
-        return [values[i] if made else values[i].expand((*run.lead, *shape)).clone()
-                for _, i, made, shape in runner.emits], finals
+        return [value if made else value.expand((*run.lead, *shape)).clone()
+                for value, (_, _, made, shape) in zip(emits, runner.emits, strict=True)], finals
 
     def adjoint(self, cotangents: frozenset[str], wrt: frozenset[str], states: frozenset[str]) -> Plan:
         """The plan of the loop's reverse-mode derivative."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from ostinato.engines.choice import Engine, FallbackError, candidates, is_strict
 from ostinato.engines.chunks import Chunks
 from ostinato.engines.cpu import CPU, unavailable
 from ostinato.engines.cpu.steps import Products
+from ostinato.engines.cpu.tape import CannotReplay, noting
+from ostinato.engines.replays import Replays
 from ostinato.program.evaluate import Run, Schedule, Values
 from ostinato.program.ir import Program
 from ostinato.program.saving import fused_nodes, sunk_nodes
@@ -53,19 +56,37 @@ class Runner:
     def __init__(self, pieces: Pieces, engine: Engine | None, name: str, reason: str) -> None:
         self.pieces, self.engine, self.name, self.reason = pieces, engine, name, reason
         self.chunks = Chunks(pieces, Products) if isinstance(engine, CPU) else None
+        self.replays = Replays() if isinstance(engine, CPU) else None
         program, made = pieces.program, set(pieces.taken)
         self.places = list(program.inputs.values())
         self.emits = [(name, i, i in made, program.nodes[i].shape) for name, i in program.emit.items()]
+        self.makes_all = {*program.emit.values()} <= made
 
-    def run(self, inputs: Iterable[Tensor], initial: Sequence[Tensor], run: Run,
-            reverse: bool) -> tuple[Values, list[Tensor]]:
-        """The values by node, the emits' among them, and the last values of the states (see :class:`Engine`)."""
+    def run(self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
+        """The emits and the last values of the states (see :class:`Engine`)."""
+        if self.replays is not None:
+            n = len(inputs)
+            found = self.replays(lambda given: self._in_one(given[:n], given[n:], run, reverse), [*inputs, *initial],
+                                 run, reverse)
+            if found is not None:
+                return cast(Results, (found[: len(self.emits)], found[len(self.emits) :]))
+        return self._run(inputs, initial, run, reverse)
+
+    def _in_one(self, inputs: Sequence[Any], initial: Sequence[Any], run: Run, reverse: bool) -> list[Tensor]:
+        emits, finals = self._run(inputs, initial, run, reverse)
+        return emits + finals
+
+    def _run(self, inputs: Sequence[Tensor], initial: Sequence[Tensor], run: Run, reverse: bool) -> Results:
         values: Values = dict(zip(self.places, inputs, strict=True))
         engine, chunks = self.engine, self.chunks
         if chunks and isinstance(engine, CPU) and (steps := chunks.steps(run)):
-            return values, chunks.run(values, initial, run, reverse, engine, steps)
-        loop = None if engine is None else lambda given: engine.run(given, initial, run, reverse)
-        return values, self.pieces.run(values, run, loop)
+            if noting.tape:
+                raise CannotReplay
+            finals = chunks.run(values, initial, run, reverse, engine, steps)
+        else:
+            loop = None if engine is None else lambda given: engine.run(given, initial, run, reverse)
+            finals = self.pieces.run(values, run, loop)
+        return [values[i] for _, i, _, _ in self.emits], finals
 
 
 class Runners:

@@ -8,7 +8,8 @@ not subclasses of torch.nn.RNN, LSTM and GRU, which torch.compile refuses to loo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product
+from math import prod
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from ostinato.engines.differentiable import compiling
 from ostinato.layers.repeat import Kind, prepare, repeat
 from ostinato.program.sizes import Sizes
 
+WEIGHTS = {(bias, projected): ("weight_ih", "weight_hh", *("bias_ih", "bias_hh") * bias, *("weight_hr",) * projected)
+           for bias, projected in product((False, True), repeat=2)}
 States = tuple[Tensor, ...]  # (h,) or, for LSTM, (h, c): [layers * directions, B, n] each
 
 
@@ -28,8 +31,10 @@ class DropIn(nn.RNNBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for layer, reverse in product(range(min(self.num_layers, 2)), self._directions):  # those above are alike
-            prepare(self._kind(layer, reverse))
+        self._kinds = [[self._kind(layer, reverse) for reverse in self._directions]
+                       for layer in range(min(self.num_layers, 2))]  # those above are alike
+        for kind in chain(*self._kinds):
+            prepare(kind)
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """Run all layers and directions.
@@ -49,7 +54,7 @@ class DropIn(nn.RNNBase):
             RuntimeError: a size, a dtype or a count that does not fit, or no time step at all.
             AttributeError, TypeError, IndexError: input or hx that are no tensors, or an LSTM's hx that is no pair.
         """
-        states = self._states(hx)
+        states = None if hx is None else self._states(hx)
         if isinstance(input, PackedSequence):
             output, states = self._run_packed(input, states)
         elif not isinstance(input, Tensor):
@@ -58,7 +63,8 @@ class DropIn(nn.RNNBase):
         elif input.dim() not in (2, 3):
             raise ValueError(f"{self._name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         else:
-            self._check_dims(input, states)
+            if states is not None:
+                self._check_dims(input, states)
             output, states = (self._run_batch if input.dim() == 3 else self._run_unbatched)(input, states)
         return output, self._as_hx(states)
 
@@ -107,11 +113,11 @@ class DropIn(nn.RNNBase):
 
     def _run_layers(self, x: Tensor, states: States, lengths: Tensor | Sizes | None) -> tuple[Tensor, States]:
         """x ``[T, B, I]`` (``[N, 1, I]`` with ``Sizes``), states ``[layers * directions, B, n]`` each."""
-        if len(x) == 0:
+        if x.shape[0] == 0:
             raise RuntimeError(f"{self._name}: Expected sequence length to be larger than 0, got input of 0 time steps")
-        single = self.num_layers == len(self._directions) == 1
-        each = [(s,) if single else s.split(1) for s in states]
-        initial = list(zip(*each, strict=True))  # by layer and direction: [1, B, n] each
+        if self.num_layers == 1 and not self.bidirectional:
+            return repeat(self._kinds[0][0], self._weights("_l0"), x, states, lengths)
+        initial = list(zip(*[s.split(1) for s in states], strict=True))  # by layer and direction: [1, B, n] each
         finals: list[States] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
@@ -119,11 +125,11 @@ class DropIn(nn.RNNBase):
             outputs = []
             for reverse in self._directions:
                 weights = self._weights(f"_l{layer}_reverse" if reverse else f"_l{layer}")
-                output, final = repeat(self._kind(layer, reverse), weights, x, initial[len(finals)], lengths)
+                output, final = repeat(self._kinds[min(layer, 1)][reverse], weights, x, initial[len(finals)], lengths)
                 outputs.append(output)  # [T, B, n]
                 finals.append(final)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]  # [T, B, directions * n]
-        return x, finals[0] if single else tuple(torch.cat(s) for s in zip(*finals, strict=True))
+        return x, tuple(torch.cat(s) for s in zip(*finals, strict=True))
 
     @property
     def _directions(self) -> tuple[bool, ...]:
@@ -136,17 +142,16 @@ class DropIn(nn.RNNBase):
 
     def _weights(self, suffix: str) -> dict[str, Tensor]:
         """The weights of one layer and direction, read as attributes: they may be parametrized or swapped."""
-        names = ["weight_ih", "weight_hh", *["bias_ih", "bias_hh"] * self.bias, *["weight_hr"] * bool(self.proj_size)]
-        return {name: getattr(self, name + suffix) for name in names}
+        names = WEIGHTS[bool(self.bias), bool(self.proj_size)]
+        own: Any = self._parameters  # torch's __getattr__ looks here after much else
+        return {name: own[name + suffix] if name + suffix in own else getattr(self, name + suffix) for name in names}
 
     @property
     def _name(self) -> str:
         return self.mode.partition("_")[0]
 
-    def _states(self, hx: Any) -> States | None:
+    def _states(self, hx: Any) -> States:
         """``hx`` as a tuple. The types of the errors are those that torch.nn ends in with the same mistakes."""
-        if hx is None:
-            return None
         if self.mode == "LSTM":
             _check_pair(hx)
         states = tuple(hx) if self.mode == "LSTM" else (hx,)
@@ -159,8 +164,8 @@ class DropIn(nn.RNNBase):
     def _as_hx(self, states: States) -> Any:
         return states if self.mode == "LSTM" else states[0]
 
-    def _check_dims(self, x: Tensor, states: States | None) -> None:
-        dims = [s.dim() for s in states or ()]
+    def _check_dims(self, x: Tensor, states: States) -> None:
+        dims = [s.dim() for s in states]
         if any(dim != x.dim() for dim in dims):
             kind, names = "batched" if x.dim() == 3 else "unbatched", "hx and cx" if len(dims) == 2 else "hx"
             got = " and ".join(f"{dim}-D" for dim in dims)
@@ -168,16 +173,44 @@ class DropIn(nn.RNNBase):
 
     def _checked(self, x: Tensor, states: States | None, sizes: Tensor | None) -> States:
         """The states, zeros by default, after torch's checks of all sizes."""
+        shapes = self._shapes(x, sizes)
         if states is None:
-            shapes = [self.get_expected_hidden_size(x, sizes)]
-            if isinstance(self, LSTM):
-                shapes.append(self.get_expected_cell_size(x, sizes))
-            states = tuple(torch.zeros(shape, dtype=x.dtype, device=x.device) for shape in shapes)
+            states = tuple([zeros(shape, x) for shape in shapes])
+        elif not all([s.shape == shape and s.dtype == x.dtype for s, shape in zip(states, shapes, strict=True)]):
+            self._refuse(x, states, sizes)
+        self.check_input(x, sizes)
+        return states
+
+    def _shapes(self, x: Tensor, sizes: Tensor | None) -> list[tuple[int, ...]]:
+        """What the states before the first step look like."""
+        batch = int(sizes[0]) if sizes is not None else x.shape[0 if self.batch_first else 1]
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        shapes = [(count, batch, self.proj_size or self.hidden_size)]
+        return [*shapes, (count, batch, self.hidden_size)] if self.mode == "LSTM" else shapes
+
+    def _refuse(self, x: Tensor, states: States, sizes: Tensor | None) -> None:
+        """torch's errors for states of other sizes or another dtype, if they are."""
         self.check_forward_args(x, self._as_hx(states), sizes)
         for state in states:
             if state.dtype != x.dtype and not _autocasts(x):
                 raise RuntimeError(f"{self._name}: Expected hx to have input's dtype {x.dtype}, got {state.dtype}")
-        return states
+
+
+_zeros: dict[tuple, Tensor] = {}
+
+
+def zeros(shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """Zeros like ``x`` that are only read; small ones are kept."""
+    if type(x) is not Tensor or not x.is_cpu or torch.compiler.is_compiling() or prod(shape) > 2**12:
+        return torch.zeros(shape, dtype=x.dtype, device=x.device)
+    key = shape, x.dtype
+    found = _zeros.get(key)
+    if found is None:
+        if len(_zeros) >= 64:
+            _zeros.clear()
+        with torch.inference_mode(False):
+            found = _zeros[key] = torch.zeros(shape, dtype=x.dtype, device=x.device)
+    return found
 
 
 def _autocasts(x: Tensor) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato import cells
 from ostinato.cell import Cell
@@ -26,6 +26,10 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "LSTM": cells.LSTM,
     "GRU": partial(cells.GRU, reset="after"),
 }
+
+NAMES = {"weight_ih": "W.weight", "weight_hh": "U.weight", "bias_ih": "W.bias", "bias_hh": "U.bias",
+         "weight_hr": "P.weight"}
+"""torch.nn's names of the weights, and those that the cells give them."""
 
 
 class Kind(NamedTuple):
@@ -54,19 +58,9 @@ def _built(kind: Kind) -> Weightless:
     projection = {"proj_size": kind.proj_size} if kind.proj_size else {}
     with torch.device("meta"):  # holds no memory and draws no random numbers
         cell = CELLS[kind.mode](kind.input_size, kind.hidden_size, bias=kind.bias, **projection)
-    return Weightless(Recurrent(cell, batch_first=False, reverse=kind.reverse))
-
-
-def cell_weights(kind: Kind, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torch.nn's ``weight_ih, weight_hh, bias_ih, bias_hh, weight_hr`` under the names that the cell gives them."""
-    named = {"W.weight": weights["weight_ih"], "U.weight": weights["weight_hh"]}
-    if kind.proj_size:
-        named["P.weight"] = weights["weight_hr"]
-    if kind.bias and kind.mode == "GRU":  # the reset gate comes between its two biases
-        named |= {"W.bias": weights["bias_ih"], "U.bias": weights["bias_hh"]}
-    elif kind.bias:
-        named["W.bias"] = weights["bias_ih"] + weights["bias_hh"]
-    return named
+        one = cell.get_submodule("U").get_parameter("weight")
+        cell.U = nn.Linear(one.shape[1], one.shape[0], kind.bias)  # torch.nn has a bias for both products
+    return Weightless(Recurrent(cell, batch_first=False, reverse=kind.reverse), NAMES)
 
 
 def repeat(kind: Kind, weights: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
@@ -83,7 +77,10 @@ def repeat(kind: Kind, weights: Mapping[str, Tensor], x: Tensor, initial: Sequen
         outputs ``[T, B, n]``, zero in the padding, or ``[N, 1, n]``; and the states at each sequence's own end,
         ``[1, B, n]`` each.
     """
-    bare = prepare(kind)
+    bare = _bare.get(kind) or prepare(kind)
+    if lengths is None and x.is_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling():
+        return bare.at_once(weights, x, initial)
+    named = {NAMES[name]: weight for name, weight in weights.items()}
     if isinstance(lengths, Sizes):
-        return bare.packed(cell_weights(kind, weights), x, initial, lengths)
-    return bare(cell_weights(kind, weights), x, initial, lengths)
+        return bare.packed(named, x, initial, lengths)
+    return bare(named, x, initial, lengths)

@@ -96,7 +96,7 @@ def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
 
     An outer product of two inputs is larger than the inputs; a product, an opaque operation or noise stays outside.
     With ``everything``, all but the last two go inside: what a loop can compute again it need not be given, and its
-    derivative is the loop's own. Transposed weights go with it.
+    derivative is the loop's own. Transposed weights and sums of biases go with it.
     """
     parts, nodes = program.parts, program.nodes
     inputs = {i for i, part in enumerate(parts) if part == "X"}
@@ -117,8 +117,8 @@ def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
             stack.extend(nodes[i].args)
     if everything:
         inside = sunk | {i for i, part in enumerate(parts) if part == "S"}
-        sunk |= {a for i in inside for a in nodes[i].args
-                 if parts[a] == "P" and nodes[a].op == "permute" and nodes[nodes[a].args[0]].op == "p"}
+        sunk |= {a for i in inside for a in nodes[i].args if parts[a] == "P" and nodes[a].op in ("permute", "add")
+                 and all(nodes[p].op == "p" for p in nodes[a].args)}
     return frozenset(sunk)
 
 
@@ -161,7 +161,7 @@ def _is_fixed(program: Program, i: int) -> bool:
         return True
     if node.op == "add" and {program.parts[a] for a in node.args} == {"P", "X"}:
         return any(a.op == "matmul" and len(a.shape) == 1 for a in args)
-    return "int" in (node.dtype, *[a.dtype for a in args])
+    return "int" in (node.dtype, *[a.dtype for a in args if a.op != "const"])
 
 
 def _between(ends: set[int], border: set[int], args: Callable[[int], list[int]]) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +122,8 @@ def _zeroed(value: Tensor, live: Tensor) -> Tensor:
 
 def autocasting(device: torch.device) -> bool:
     """Whether autocast is on for a device; some devices (meta) have none."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    kind = device.type
+    return (kind == "cpu" or torch.amp.is_autocast_available(kind)) and torch.is_autocast_enabled(kind)
 
 
 def listed(value: Tensors, name: str) -> list[Tensor]:
@@ -216,7 +218,7 @@ def _filled(value: Tensor, live: Tensor) -> Tensor:
 
 def cell_dtype(cell: Cell, xs: Sequence[Tensor] = ()) -> torch.dtype:
     """The float dtype that a cell runs in: that of its parameters, or of its input where it has none."""
-    tensors = (*cell.parameters(), *cell.buffers(), *xs)
+    tensors = chain(cell.parameters(), cell.buffers(), xs)
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
 
 

@@ -70,9 +70,8 @@ class Checkpoint:
         call = Call(plan, states, (list(moving), list(named)), given, reverse, sizes, chosen)
         found = Checkpointed.apply(call, *tensors)
         sequences, taught = found[: call.sequences], given.taught.ends
-        ends = [taught[s.name] if s.name in taught else end
-                for s, end in zip(states, found[call.sequences :], strict=True)]
-        return sequences[0], dict(zip(call.emitted, sequences[1:], strict=True)), ends
+        ends = dict(zip([s.name for s in states], found[call.sequences :], strict=True)) | taught
+        return sequences[0], dict(zip(call.emitted, sequences[1:], strict=True)), list(ends.values())
 
     def by_step(self, cell: Cell, given: Arguments, reverse: bool,
                 mask: Callable[[Draw], Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,8 @@ from ostinato.recurrent.programs import lock_of, signature_of
 
 if TYPE_CHECKING:
     from ostinato.recurrent.module import Recurrent
+
+_version = attrgetter("_version")
 
 
 class Stepper:
@@ -75,6 +78,7 @@ class Stepper:
             raise FallbackError(f"{type(cell).__name__} cannot be stepped natively: {refusal}")
         self._run = Run(given.dtype, device, (1, given.batch))
         self._step = Step(loop, given.dtype, given.batch)
+        self._native, self._handle, self._base = self._step.call
         self._fixed = {name: int(name[1:]) for name, i in loop.inputs.items() if loop.nodes[i].op in "pq"}
         self._before = Schedule(self._program, before, self._fixed.values())
         self._constants = {f"q{i}": v for i, v in enumerate(given.constants)} | dict(program.tensors)
@@ -96,16 +100,20 @@ class Stepper:
                 if given.shape != mine.shape:
                     raise ValueError(f"this stepper takes inputs of {list(mine.shape)}, got {list(given.shape)}")
                 mine.copy_(given)
-        for table, key, value, address in self._seen:
-            if table[key] is not value or value.data_ptr() != address:
-                self.refresh()
-                break
-        for value, version in self._versions:
-            if value._version != version:
-                self.refresh()
-                break
-        self._step()
+        # map, not a loop: this is the larger part of a small step
+        now = [table[key] for table, key in self._at]
+        if not (all(map(is_, now, self._seen)) and list(map(Tensor.data_ptr, now)) == self._addresses
+                and list(map(_version, self._counted)) == self._versions):
+            self.refresh()
+        self.run()
         return self.output
+
+    def run(self) -> None:
+        """The least of a step: of what lies in ``self.inputs``, into ``self.output``, with the parameters as they were
+        when they were packed last, at the beginning or by :meth:`refresh`."""
+        code = self._native(self._handle, self._base)
+        if code:
+            self._step.check(code)
 
     def takes(self, inputs: Sequence[Tensor]) -> bool:
         """Whether inputs are of these shapes, dtypes and this device."""
@@ -130,8 +138,11 @@ class Stepper:
         """Pack the parameters as they are now."""
         with lock_of(self._cell):
             named = {name: table[key].detach() for table, key, name in self._places}
-            self._seen = [(table, key, table[key], table[key].data_ptr()) for table, key, _ in self._places]
-            self._versions = [(v, v._version) for _, _, v, _ in self._seen if not v.is_inference()]
+            self._at = [(table, key) for table, key, _ in self._places]
+            self._seen = [table[key] for table, key in self._at]
+            self._addresses = [v.data_ptr() for v in self._seen]
+            self._counted = [v for v in self._seen if not v.is_inference()]
+            self._versions = [v._version for v in self._counted]
         run = self._run
         given = self._constants | named
         values: Values = {i: given[name] for name, i in self._program.inputs.items() if name in given}

@@ -11,18 +11,27 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from ostinato.engines.plan import Plan
 from ostinato.program import CannotTrace
+from ostinato.program.evaluate import Run
 from ostinato.program.sizes import Sizes
 from ostinato.recurrent.arguments import Arguments, autocasting, check
 from ostinato.recurrent.module import Recurrent
 from ostinato.recurrent.programs import can_pack, lock_of, run_program, run_steps, signature_of
 
+CPU = torch.device("cpu")
+
 
 class Weightless:
-    """Runs the programs of a ``Recurrent`` (time first, one input) with given parameters, which are not put into it."""
+    """Runs the programs of a ``Recurrent`` (time first, one input) with given parameters, which are not put into it.
 
-    def __init__(self, recurrent: Recurrent) -> None:
-        self.recurrent = recurrent
+    Args:
+        names: the parameters' names, by those that a caller gives them.
+    """
+
+    def __init__(self, recurrent: Recurrent, names: Mapping[str, str]) -> None:
+        self.recurrent, self.names = recurrent, names
         self.plans: dict[tuple, Plan] = {}
+        self.ready: dict[torch.dtype, tuple[Plan, list[int]]] = {}
+        """By dtype: what runs a call on cpu without padding, and in which order it takes weights and input."""
 
     def __call__(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
                  lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -46,6 +55,22 @@ class Weightless:
             with torch.autocast(x.device.type, enabled=False):
                 return self(named, x.to(dtype), [s.to(dtype) for s in initial], lengths)
         return self._run(named, x, initial, lengths)
+
+    def at_once(self, weights: Mapping[str, Tensor], x: Tensor,
+                initial: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same on cpu, without padding, autocast or compiler, with the least to do beside the run itself; the
+        weights have the caller's names, always in the same order."""
+        ready = self.ready.get(x.dtype)
+        if ready is None:
+            named = {self.names[name]: weight for name, weight in weights.items()}
+            plan = self.plan(named, Arguments([x], [], list(initial), None, None, x.dtype))
+            places = [*named, "x0"]
+            ready = self.ready[x.dtype] = plan, [places.index(name) for name in plan.program.inputs]
+        plan, order = ready
+        given, shape = [*weights.values(), x], x.shape
+        run = Run(x.dtype, CPU, (shape[0], shape[1]))
+        (output,), finals = plan.results([given[k] for k in order], initial, run, self.recurrent.reverse)
+        return output, tuple(finals)
 
     def packed(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
                sizes: Sizes) -> tuple[Tensor, tuple[Tensor, ...]]:

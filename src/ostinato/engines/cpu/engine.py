@@ -6,7 +6,7 @@ import weakref
 from array import array
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from ostinato.engines.cpu.layout import dense, is_dense
 from ostinato.engines.cpu.library import Library, library, unavailable
 from ostinato.engines.cpu.lower import Lowered, lower
-from ostinato.engines.cpu.memory import empty
+from ostinato.engines.cpu.tape import Inner, Tape, address, beside, new, noting
 from ostinato.engines.cpu.values import CannotRun, Kind
 from ostinato.program.evaluate import Run
 from ostinato.program.ir import Program, Shape
@@ -121,54 +121,62 @@ class Prepared:
         self.n_places = 3 * len(lowered.arrays)
         self.at_weights = CALL + self.n_places
         self.at_initial = self.at_weights + 4 * len(self.weights)
+        self.inner = [(6, CALL), (7, self.at_weights), (9, self.at_initial),
+                      (10, self.at_initial + len(self.states))]
+        """The words of a call that are addresses of others of its words."""
 
     def run(self, inputs: Sequence[Tensor], initial: Sequence[Tensor], lead: tuple[int, ...],
             sizes: Tensor | Sequence[int] | None, reverse: bool,
             into: Sequence[Tensor | None] | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """One call; see :meth:`CPU.run`."""
+        tape = noting.tape
         alive: list[object] = []
-        places = [0] * self.n_places
+        places: list[Any] = [0] * self.n_places
         outs = []
         for spec, given in zip(self.emits, into or [None] * len(self.emits), strict=True):
             outs.append(self.emit(spec, lead, reverse) if given is None else given)
-            places[spec[0] : spec[0] + 3] = outs[-1].data_ptr(), lead[1] * spec[3], spec[3]
+            places[spec[0] : spec[0] + 3] = address(outs[-1]), lead[1] * spec[3], spec[3]
         batch = lead[1] if sizes is None else initial[0].shape[1] if initial else int(sizes[0])
-        finals = [torch.empty((depth, batch, *shape), dtype=self.dtype) for depth, shape in self.states]
+        finals = [new((depth, batch, *shape), self.dtype) for depth, shape in self.states]
         if not lead[0] or not batch:
             for final, start in zip(finals, initial, strict=True):
                 final.copy_(start)
             return outs, finals
         leads = (), (batch,), lead
-        for at, i, kind, shape, strides, dtype in self.given:
+        for place, i, kind, shape, strides, dtype in self.given:
             value = self._plain(inputs[i], (*leads[kind], *shape), dtype)
             apart = value.stride()
             if apart[kind:] != strides and not is_dense(shape, apart[kind:]):
                 alive.append(value := value.contiguous())
                 apart = value.stride()
-            places[at] = value.data_ptr()
+            places[place] = address(value)
             if kind == 2:
-                places[at + 1], places[at + 2] = apart[0], apart[sizes is None]
+                places[place + 1], places[place + 2] = apart[0], apart[sizes is None]
             elif kind == 1:
-                places[at + 2] = apart[0]
-        call = [lead[0], batch, 0, int(reverse), torch.get_num_threads(), self.library.parallel, 0, 0, 0, 0, 0, *places]
+                places[place + 2] = apart[0]
+        call: list[Any] = [lead[0], batch, 0, int(reverse), torch.get_num_threads(), self.library.parallel, 0, 0, 0, 0,
+                           0, *places]
         for i, shape in self.weights:
             value = self._plain(inputs[i], shape, self.dtype)
             alive.append(value)
             apart = value.stride()
-            call += (value.data_ptr(), *(apart if len(apart) == 3 else (0, *apart)))
+            call += (address(value), *(apart if len(apart) == 3 else (0, *apart)))
         for value, final in zip(initial, finals, strict=True):
             value = self._plain(value, final.shape, self.dtype)
             alive.append(value := value.contiguous())
-            call.append(value.data_ptr())
-        call += [final.data_ptr() for final in finals]
-        self._go(call, sizes, alive)
+            call.append(address(value))
+        call += [address(final) for final in finals]
+        if tape is None:
+            self._go(call, sizes, alive)
+        else:
+            self._note(tape, call)
         return outs, finals
 
     def _go(self, call: list[int], sizes: Tensor | Sequence[int] | None, alive: list[object]) -> None:
         words = array("q", call)
         base = words.buffer_info()[0]
-        words[6], words[7] = base + 8 * CALL, base + 8 * self.at_weights
-        words[9], words[10] = base + 8 * self.at_initial, base + 8 * (self.at_initial + len(self.states))
+        for word, at in self.inner:
+            words[word] = base + 8 * at
         if sizes is not None:
             counts = array("q", sizes.tolist() if isinstance(sizes, Tensor) else sizes)
             words[0], words[2] = len(counts), counts.buffer_info()[0]
@@ -177,17 +185,25 @@ class Prepared:
         if code:
             self.library.check(code)
 
+    def _note(self, tape: Tape, call: list[Any]) -> None:
+        for word, at in self.inner:
+            call[word] = Inner(at)
+        tape.call(self.library.run, self.plan.handle, call, self.plan)
+
     def emit(self, spec: tuple[int, int, Shape, int, torch.dtype], lead: tuple[int, ...], reverse: bool) -> Tensor:
-        """Memory for an emit. One that a state is kept in has room for its initial values before the first step, in
-        the same storage; the tensor is its sequence, and no view for autograd."""
+        """Memory for an emit. One that a state is kept in has room for its initial values before the first step (in
+        reverse: after the last), in the same storage; the tensor is its sequence, and no view for autograd."""
         _, room, shape, size, dtype = spec
-        apart = room * lead[1] * size
-        return empty((*lead, *shape), dtype, *((0, apart) if reverse else (apart, 0)))
+        whole = (*lead, *shape)
+        if not room:
+            return new(whole, dtype)
+        row = lead[1] * size
+        return beside((lead[0] + room) * row, 0 if reverse else room * row, whole, dtype)
 
     @staticmethod
     def _plain(value: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """The value, if it is what was announced: memory is read as that."""
-        if value.shape != shape or value.dtype is not dtype or not value.is_cpu:
+        if value.shape != shape or value.dtype is not dtype or not (value.is_cpu or noting.tape):
             raise ValueError(f"the CPU engine wants {dtype}{list(shape)} on cpu, it was given {value.dtype}"
                              f"{list(value.shape)} on {value.device}")
         return value.resolve_neg() if value.is_neg() else value

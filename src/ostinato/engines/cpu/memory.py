@@ -18,6 +18,7 @@ from torch.storage import UntypedStorage
 
 from ostinato.engines.cpu.layout import dense
 
+CPU = torch.device("cpu")
 LEAST = 2**16
 """Bytes from which on memory is kept; smaller pieces come and go within PyTorch's own."""
 MOST = 2**27
@@ -74,15 +75,16 @@ def _rounded(size: int) -> int:
 pool = Pool()
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype, before: int = 0, after: int = 0) -> Tensor:
-    """A tensor without gaps, undefined; with room for so many elements before and after it in the same storage. It is
-    no view for autograd."""
+def empty(shape: Sequence[int], dtype: torch.dtype, before: int = 0, after: int = 0,
+          strides: Sequence[int] = ()) -> Tensor:
+    """A tensor without gaps, undefined, with room for so many elements before and after it in the same storage; it is
+    no view for autograd. ``strides`` are given where its elements are in another order."""
     count = prod(shape)
     size = (before + count + after) * dtype.itemsize
     if size < LEAST or os.name != "posix":
-        if not before and not after:
-            return torch.empty(shape, dtype=dtype)
-        storage = torch.empty(before + count + after, dtype=dtype).untyped_storage()
+        if not before and not after and not strides:
+            return torch.empty(shape, dtype=dtype, device=CPU)
+        storage = torch.empty(before + count + after, dtype=dtype, device=CPU).untyped_storage()
     else:
         storage = pool.storage(size)
-    return torch.empty(0, dtype=dtype).set_(storage, before, tuple(shape), dense(tuple(shape)))
+    return torch.empty(0, dtype=dtype, device=CPU).set_(storage, before, tuple(shape), strides or dense(tuple(shape)))

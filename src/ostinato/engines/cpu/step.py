@@ -24,6 +24,7 @@ class Step:
         inputs: by name, ``[B, ...]``, to be filled before a call; those of part P and Q are given to :meth:`fix`.
         states: ``[D, B, ...]`` each, the last D values, oldest first.
         emits: by name, ``[B, ...]``.
+        call: one step: a native function and its two arguments; it gives a code, which is for ``check``.
     """
 
     def __init__(self, loop: Program, dtype: torch.dtype, batch: int) -> None:
@@ -48,7 +49,8 @@ class Step:
                  self._base + 8 * plan.at_initial, self._base + 8 * (plan.at_initial + len(plan.states))]
         self._words[: CALL + plan.n_places] = array("q", [*words, *places])
         self._words[plan.at_initial :] = array("q", addresses * 2)
-        self._run, self._handle = plan.library.run, plan.plan.handle
+        self.call = plan.library.run, plan.plan.handle, self._base
+        self.check = plan.library.check
         self._fixed: list[Tensor] = []
         self._packed: PackedWeights | None = None
 
@@ -69,9 +71,3 @@ class Step:
             matrices += (value.data_ptr(), *(apart if len(apart) == 3 else (0, *apart)))
         self._packed = PackedWeights(plan.plan, matrices)
         self._words[8] = self._packed.handle
-
-    def __call__(self) -> None:
-        """One step."""
-        code = self._run(self._handle, self._base)
-        if code:
-            self._plan.library.check(code)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ostinato.engines.cpu.products import multiply, multiply_all
+from ostinato.engines.cpu.products import add, multiply, multiply_all
 from ostinato.program.evaluate import Line, Schedule
 from ostinato.program.ir import Program
 
@@ -38,7 +38,15 @@ class Products(Schedule):
         if i in biased:
             term, bias = biased[i]
             return i, _product, (*products[term], bias)
-        return (i, _product, args) if i in products else (i, function, args)
+        if i in products:
+            return i, _product, args
+        return i, _added if self._is_sum_of_vectors(i) else function, args
+
+    def _is_sum_of_vectors(self, i: int) -> bool:
+        """Whether a node adds two vectors of parameters, as torch.nn's biases are."""
+        nodes = self.program.nodes
+        return nodes[i].op == "add" and len(nodes[i].shape) == 1 and self.program.parts[i] == "P" and all(
+            nodes[a].shape == nodes[i].shape and nodes[a].dtype == "float" for a in nodes[i].args)
 
     def _together(self, lines: list[Line]) -> list[Line]:
         """Sums over time of the same value as one line, before the first of them, from which each takes its own."""
@@ -124,6 +132,10 @@ def _product(a: Tensor, weight: Tensor, begin: Tensor | None = None) -> Tensor:
     out = multiply(_rows(a), weight, begin if begin is None or vector else _rows(begin))
     out = out.view(*a.shape[:-1], weight.shape[1])
     return out.transpose(0, 1) if turned else out
+
+
+def _added(a: Tensor, b: Tensor) -> Tensor:
+    return add(*[v.resolve_neg() if v.is_neg() else v for v in (a, b)])
 
 
 def _rows(a: Tensor) -> Tensor:
