@@ -139,8 +139,8 @@ def _show_result(result: Mapping[str, Any]) -> None:
 
 
 @lab.command(name="table")
-@click.option("--task", default="latching", help="What is learned, such as adding.  [latching]")
-@click.option("--cells", default=None, help="Who learns it, such as elman,skip:delays=10,lstm.  [eight of them]")
+@click.option("--task", default="adding", help="What is learned, such as latching.  [adding]")
+@click.option("--cells", default=None, help="Who learns it, such as elman,skip:delays=10,lstm.  [seven of them]")
 @click.option("--lags", default=None, help="Over how many steps, such as 10,100,1000.  [10 to 1000]")
 @click.option("--seeds", type=click.IntRange(1), default=None, help="So many runs for each place, such as 5.  [3]")
 @click.option("--quick", is_flag=True, help="Fewer cells, lags and seeds: a minute, as in lab table --quick.")

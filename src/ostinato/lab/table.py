@@ -26,13 +26,13 @@ class Sizes:
 
 
 QUICK = Sizes(
-    ("elman", "leaky", "skip", "gru", "lstm"), (10, 30, 100), 1, LabOptions(sequences=3_200, held_out=256, batch=32)
+    ("elman", "skip:delays=10", "leaky", "gru", "lstm"), (5, 20, 50), 1, LabOptions(sequences=32_000, held_out=256)
 )
 FULL = Sizes(
     ("elman", "skip:delays=10", "narx:delays=10", "leaky", "leaky-spectrum", "gru", "lstm"),
     (10, 20, 50, 100, 200, 500, 1000),
     3,
-    LabOptions(),
+    LabOptions(sequences=32_000),
 )
 
 

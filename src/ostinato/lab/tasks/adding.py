@@ -41,7 +41,7 @@ ADDING = Task(
     loss="squared",
     sizes=lambda lag: (2, 1),
     draw=draw_sum,
-    goal=Goal("mse", 0.001, "at most"),
+    goal=Goal("mse", 0.01, "at most"),
     lag=100,
     least_lag=2,
     settings=Settings(hidden_size=16, learning_rate=0.01, sequences=256_000, check=100),
