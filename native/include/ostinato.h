@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #define OST_MAGIC 0x4F5354
-#define OST_VERSION 1
+#define OST_VERSION 2 /* rises with any change of a struct, a word or their meaning */
 
 enum ost_code { OST_OK = 0, OST_INVALID = 1, OST_MEMORY = 2, OST_UNSUPPORTED = 3 };
 enum ost_array_kind { OST_X, OST_Q, OST_P, OST_STATE, OST_EMIT, OST_SCRATCH, OST_FLAGS_X, OST_FLAGS_Q, OST_FLAGS_EMIT };
@@ -69,6 +69,9 @@ typedef struct ost_plan ost_plan;
 typedef struct ost_packed ost_packed;
 
 OST_PUBLIC const char *ost_message(void);
+
+/* OST_VERSION as it was compiled. */
+OST_PUBLIC int64_t ost_version(void);
 
 /* The instruction set in use ("baseline", "avx2", "avx512", "neon"), and all that this machine can run, separated by
  * spaces. OSTINATO_ISA forces one; when it cannot run here, every other call returns OST_UNSUPPORTED. */

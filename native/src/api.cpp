@@ -30,6 +30,8 @@ int guarded(Body&& body) {
 
 }  // namespace
 
+int64_t ost_version(void) { return OST_VERSION; }
+
 int ost_plan_make(const int64_t* words, int64_t n_words, const double* constants, int64_t n_constants,
                   ost_plan** plan) {
   if (!plan) return fail(OST_INVALID, "no place for the plan");

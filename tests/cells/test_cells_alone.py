@@ -83,7 +83,7 @@ def test_reservoir(density, tmp_path):
     assert float(torch.linalg.eigvals(cell.U.weight).abs().max()) == pytest.approx(0.7, rel=1e-4)
     assert (cell.U.weight != 0).sum(1).tolist() == [30 * density] * 30
     assert 0.2 < cell.W.weight.abs().max() <= 0.25 and 0.1 < cell.W.bias.abs().max() <= 0.25
-    x = torch.randn(2, 50, N, requires_grad=True)
+    x = torch.randn(2, 80, N, requires_grad=True)
     rnn, read_out = Recurrent(cell), torch.nn.Linear(30, 1)
     read_out(rnn(x)[0]).sum().backward()
     assert all(p.grad is None and not p.requires_grad for p in cell.parameters())

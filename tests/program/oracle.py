@@ -44,9 +44,10 @@ def written(function: Callable[..., Any], hidden: int = 4, **parts: Any) -> Writ
 
 
 def program_of(cell: Cell, *inputs: Sequence[int], constants: Sequence[Sequence[int]] = ()) -> Program:
-    """The program of a cell for float64 inputs of these feature shapes (one of [3], if none is given)."""
+    """The program of a cell for float64 inputs of these feature shapes (if none is given, one of [3], or images of the
+    cell's grid)."""
     specs = [tuple(InputSpec(tuple(shape), torch.float64) for shape in shapes)
-             for shapes in (inputs or ((3,),), constants)]
+             for shapes in (inputs or ((3, *getattr(cell, "grid", ())),), constants)]
     return trace(cell, Signature(specs[0], specs[1], torch.float64, torch.device("cpu")))
 
 
@@ -97,12 +98,12 @@ def gradients(values: Sequence[Tensor], wrt: Sequence[Tensor]) -> list[Tensor | 
     return list(torch.autograd.grad(summed, wrt, allow_unused=True, materialize_grads=True))
 
 
-def assert_as_by_steps(cell: Cell, features: Sequence[Any] = ((3,),), constants: Sequence[Sequence[int]] = (),
+def assert_as_by_steps(cell: Cell, features: Sequence[Any] = (), constants: Sequence[Sequence[int]] = (),
                        save: int | str | None = None, sizes: Sequence[tuple[int, int]] = SIZES, scale: float = 0.8,
                        twin: Cell | None = None) -> Recurrent:
     """A traced run has the outputs, final states and gradients of the plain loop (over ``twin``, if there is one), and
-    was traced once."""
-    recurrent = Recurrent(cell, save=save)
+    was traced once. ``features`` are as for :func:`program_of`."""
+    recurrent, features = Recurrent(cell, save=save), features or ((3, *getattr(cell, "grid", ())),)
     for steps, batch in sizes:
         xs, starts, given = leaves(cell, steps, batch, features, constants, scale)
         wrt = [v for v in (*xs, *starts, *given, *cell.parameters()) if v.requires_grad]

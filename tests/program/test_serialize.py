@@ -46,7 +46,7 @@ def run(program, steps=2, batch=3):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_round_trip(name):
-    """Equal nodes after a trip through text, within 12 kB; equal values, and the same verdict on linearity."""
+    """Equal nodes after a trip through text, within 14 kB; equal values, and the same verdict on linearity."""
     program = program_of(CELLS[name]())
     text = json.dumps(to_json(program), allow_nan=False)
     again = from_json(json.loads(text), dict(program.tensors))
@@ -55,7 +55,7 @@ def test_round_trip(name):
     assert dict(again.next) == dict(program.next) and dict(again.emit) == dict(program.emit)
     assert list(again.tensors) == list(program.tensors)
     assert json.dumps(to_json(again)) == text
-    assert len(text) < 12_000
+    assert len(text) < 14_000
     assert_close(run(again), run(program))
     assert linearity(again) == linearity(program)
 

@@ -53,6 +53,7 @@ class RowAbove(Cell2d):
 
     Raises:
         TypeError: when ``cell`` is no cell, or is one of two dimensions already.
+        ValueError: when its first state is no vector.
 
     Source: Graves, Fernández and Schmidhuber, "Multi-Dimensional Recurrent Neural Networks", ICANN 2007.
 
@@ -65,6 +66,9 @@ class RowAbove(Cell2d):
         super().__init__()
         if not isinstance(cell, Cell) or isinstance(cell, Cell2d):
             raise TypeError(f"RowAbove takes a cell of one dimension, got a {type(cell).__name__}")
+        if len(cell.states[0].shape) != 1:
+            raise ValueError(f"RowAbove takes a cell whose first state is a vector, that of {type(cell).__name__} is "
+                             f"{list(cell.states[0].shape)}")
         self.cell = cell
         for state in cell.states:
             self.add_state(state.name, state.shape, state.delays, within("cell", state.initial))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -293,9 +293,12 @@ def _said(cell: Cell, signature: Signature) -> Iterator[None]:
         raise
 
 
-def _unhooked() -> saved_tensors_hooks:
-    """Keeps what is made here once from the hooks of ``torch.utils.checkpoint``, which expects it a second time."""
-    return saved_tensors_hooks(lambda t: t, lambda t: t)
+def _unhooked() -> AbstractContextManager[Any]:
+    """Keeps what is made here once from the hooks of ``torch.utils.checkpoint``, which expects it a second time;
+    ``torch.func`` has no such hooks, and takes none."""
+    autograd = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue]
+    possible = autograd._saved_tensors_hooks_is_enabled()
+    return saved_tensors_hooks(lambda t: t, lambda t: t) if possible else nullcontext()
 
 
 def _arguments(cell: Cell, signature: Signature) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ostinato.engines.cpu.opcodes import OPCODES
+from ostinato.engines.cpu.opcodes import OPCODES, VERSION
 
 NAME = "libostinato_cpu" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 OK, INVALID, MEMORY, UNSUPPORTED = range(4)
@@ -49,7 +49,7 @@ class Library:
         if not self.isa:
             wanted = os.environ.get("OSTINATO_ISA")
             raise Unavailable(f"OSTINATO_ISA={wanted} does not run here; there are: {', '.join(self.isas)}")
-        if self._opcodes() != OPCODES:
+        if self._native.ost_version() != VERSION or self._opcodes() != OPCODES:
             raise Unavailable("it is of another version than the rest of Ostinato: build it again")
         self.parallel = _parallel()
         """The address of the function that runs a task on PyTorch's own threads; 0 where there is none."""
@@ -60,7 +60,7 @@ class Library:
         native, count = self._native, ctypes.c_int64
         signatures: dict[str, tuple[Any, list[Any]]] = {
             "ost_message": (ctypes.c_char_p, []), "ost_isa": (ctypes.c_char_p, []), "ost_isas": (ctypes.c_char_p, []),
-            "ost_opcode": (ctypes.c_char_p, [count]),
+            "ost_opcode": (ctypes.c_char_p, [count]), "ost_version": (count, []),
             "ost_plan_make": (ctypes.c_int, [Address, count, Address, count, Address]),
             "ost_plan_free": (None, [Address]), "ost_pack": (ctypes.c_int, [Address, Address, Address]),
             "ost_packed_free": (None, [Address]), "ost_run": (ctypes.c_int, [Address, Address]),

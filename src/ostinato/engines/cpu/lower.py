@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from ostinato.engines.cpu.assemble import Assembler
 from ostinato.engines.cpu.fuse import Fuser
+from ostinato.engines.cpu.opcodes import MAGIC, VERSION
 from ostinato.engines.cpu.place import Places
 from ostinato.engines.cpu.schedule import Schedule
 from ostinato.engines.cpu.translate import Translation
 from ostinato.engines.cpu.values import Array
 from ostinato.program.ir import Program
-
-MAGIC, VERSION = 0x4F5354, 1
 
 
 @dataclass(frozen=True, eq=False)

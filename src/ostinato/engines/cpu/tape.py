@@ -116,9 +116,9 @@ def note(run: Callable[[list[Tensor | None]], Tensors], given: Tensors) -> Repla
     """What ``run`` calls for tensors like these, or None where it does more than that."""
     tape = noting.tape = Tape(given)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # what is drawn now is drawn again in earnest
             return Replay(tape, run(tape.given))
-    except CannotReplay:
+    except (CannotReplay, RuntimeError):  # stand-ins do not mix with what PyTorch makes; a fault shows in the run
         return None
     finally:
         noting.tape = None
