@@ -43,7 +43,8 @@ COMBINED: dict[str, Callable[[], Cell]] = {
     "learned-in-the-middle": lambda: cells.Highway(cells.WeightDropout(cells.LearnedInitial(_build("mgu")), 0.3)),
     "norm-of-all": lambda: cells.LayerNorm(_build("lstm"), ("input", "h", "C", "output")),
 }
-INSIDE = ("lstm", "gru", "gru-before", "leaky", "skip-two", "indrnn", "slstm", "lstm-proj", "lstm-layernorm", "mgu")
+INSIDE = ("lstm", "gru", "gru-before", "leaky", "skip-two", "indrnn", "slstm", "lstm-projected", "lstm-layernorm",
+          "mgu")
 
 
 def _build(name: str, dtype: torch.dtype = torch.float64) -> Cell:
@@ -52,7 +53,7 @@ def _build(name: str, dtype: torch.dtype = torch.float64) -> Cell:
 
 def usable(wrapper: str, name: str) -> bool:
     """Whether a wrapper goes around a cell: a shortcut wants an output as wide as the input."""
-    return not (name == "lstm-proj" and wrapper in ("residual", "highway", "stacked"))
+    return not (name == "lstm-projected" and wrapper in ("residual", "highway", "stacked"))
 
 
 def wrap(wrapper: str, name: str) -> Cell:
