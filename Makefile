@@ -29,9 +29,10 @@ demo: $(READY)-run ## train, evaluate and use a small language model (about a mi
 lab-quick: $(READY)-test native ## the laboratory's small table of cells against lags, in build/lab (a minute)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m ostinato lab table --quick --out build/lab --overwrite $(ARGS)
 
-# One thread: the tests' tensors are small, and two that share a core with another program wait for each other.
+# One thread: the tests' tensors are small, and two that share a core with another program wait for each other. So as
+# many processes as there are cores share the tests.
 test: $(READY)-test native ## run the tests; ARGS="-k house" chooses some
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m pytest --numprocesses auto $(ARGS)
 
 lint: ruff types ## ruff, then pyright
 
