@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ostinato.engines.cpu.lower import lower
+from ostinato.engines.cpu.opcodes import MAGIC, VERSION
 from ostinato.program.evaluate import Run
 from ostinato.program.ir import Program
 
@@ -75,7 +76,7 @@ class Machine:
     def read(cls, words: Sequence[int], constants: Sequence[float]) -> Machine:
         take = iter(words)
         magic, version, bytes_, n_arrays, n_weights, n_stages = _several(take, 6)
-        assert (magic, version) == (0x4F5354, 1) and bytes_ in (4, 8)
+        assert (magic, version) == (MAGIC, VERSION) and bytes_ in (4, 8)
         arrays = [Array(*_several(take, 4)) for _ in range(n_arrays)]
         weights = [_several(take, 3) for _ in range(n_weights)]
         stages = []

@@ -245,7 +245,7 @@ class Own(Cell):
 
 for cell in [{cells}]:
     with strict():
-        outputs, _ = Recurrent(cell)(torch.randn(2, 5, 3))
+        outputs, _ = Recurrent(cell)(torch.randn(2, 5, 3, requires_grad=True))
     outputs.sum().backward()
 print(*(name for name in ("sympy", "torch._dynamo", "torch.distributed.tensor", "networkx") if name in sys.modules))
 """

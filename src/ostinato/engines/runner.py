@@ -56,7 +56,8 @@ class Runner:
     def __init__(self, pieces: Pieces, engine: Engine | None, name: str, reason: str) -> None:
         self.pieces, self.engine, self.name, self.reason = pieces, engine, name, reason
         self.chunks = Chunks(pieces, Products) if isinstance(engine, CPU) else None
-        self.replays = Replays() if isinstance(engine, CPU) else None
+        native = isinstance(engine, CPU) and pieces.before.native and pieces.after.native
+        self.replays = Replays() if native else None
         program, made = pieces.program, set(pieces.taken)
         self.places = list(program.inputs.values())
         self.emits = [(name, i, i in made, program.nodes[i].shape) for name, i in program.emit.items()]

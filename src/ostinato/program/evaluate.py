@@ -46,6 +46,9 @@ class Schedule:
         owned: what else is let go, of the values that are given.
     """
 
+    native = False
+    """Whether all of it is calls of a native library, and views."""
+
     def __init__(self, program: Program, nodes: Sequence[int], keep: Iterable[int], owned: Iterable[int] = ()) -> None:
         self.program = program
         self.special = [i for i in nodes if program.nodes[i].op in ("const", "noise")]

@@ -284,7 +284,8 @@ def start_values(cell: Cell, initial: Tensors | None, batch: int, dtype: torch.d
                  device: torch.device) -> list[Tensor]:
     """The states before the first step, each ``[D, B, ...]`` with its D past values, oldest first."""
     if initial is None:
-        return [cell.initial_value(s, dtype, device).expand(s.depth, batch, *s.shape) for s in cell.states]
+        return [cell.initial_value(s, dtype, device).expand(s.depth, batch, *s.shape).contiguous()
+                for s in cell.states]
     values, names = listed(initial, "initial"), [s.name for s in cell.states]
     if len(values) != len(names):
         raise ValueError(f"initial must hold {len(names)} states ({', '.join(names)}), got {len(values)}")

@@ -14,6 +14,8 @@ from ostinato.engines.cpu.products import add, multiply, multiply_all
 from ostinato.program.evaluate import Line, Schedule
 from ostinato.program.ir import Program
 
+VIEWS = ("slice", "permute", "expand", "reshape", "stopgrad")
+
 
 class Products(Schedule):
     """A schedule for plain tensors on cpu of float32 or float64, without derivatives. What is added to a product goes
@@ -31,7 +33,13 @@ class Products(Schedule):
                 biased[i] = term, next(a for a in args if a != term)
         gone = {term for term, _ in biased.values()}
         lines = [self._native(i, function, args, products, biased) for i, function, args in lines if i not in gone]
-        return self._together(lines)
+        lines = self._together(lines)
+        self.native = all(self._is_native(i, function) for i, function, _ in lines)
+        return lines
+
+    def _is_native(self, i: int, function: Callable[..., Any]) -> bool:
+        return i < 0 or function in (_product, _added) or isinstance(function, (itemgetter, _Turned)) or (
+            self.program.nodes[i].op in VIEWS)
 
     def _native(self, i: int, function: Callable[..., Any], args: tuple[int, ...],
                 products: Mapping[int, tuple[int, ...]], biased: Mapping[int, tuple[int, int]]) -> Line:

@@ -118,7 +118,7 @@ def note(run: Callable[[list[Tensor | None]], Tensors], given: Tensors) -> Repla
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):  # what is drawn now is drawn again in earnest
             return Replay(tape, run(tape.given))
-    except (CannotReplay, RuntimeError):  # stand-ins do not mix with what PyTorch makes; a fault shows in the run
+    except CannotReplay:
         return None
     finally:
         noting.tape = None
