@@ -116,6 +116,7 @@ def _direct() -> dict[Any, Callable[..., Any]]:
         functional.logsigmoid: _log_sigmoid, functional.relu: table[torch.relu],
         torch.chunk: _chunk, Tensor.chunk: _chunk, torch.cat: _cat, torch.where: _where, Tensor.__getitem__: _getitem,
         Tensor.new_tensor: _new_tensor, functional.one_hot: _one_hot,
+        torch.unsqueeze: _straight(aten.unsqueeze.default, 2), Tensor.unsqueeze: _straight(aten.unsqueeze.default, 2),
     }
     return table
 
