@@ -45,6 +45,11 @@ def _chunk(call: Call, x: Tensor, chunks: int, dim: int = 0) -> Any:
     return tuple(call(aten.split.Tensor, (x, size, dim), {}))
 
 
+def _split(call: Call, x: Tensor, sizes: int | Sequence[int], dim: int = 0) -> Any:
+    split = aten.split.Tensor if isinstance(sizes, int) else aten.split_with_sizes.default
+    return tuple(call(split, (x, sizes, dim), {}))
+
+
 def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> Any:
     return call(aten.cat.default, (tensors, dim), {})
 
@@ -116,7 +121,9 @@ def _direct() -> dict[Any, Callable[..., Any]]:
         functional.logsigmoid: _log_sigmoid, functional.relu: table[torch.relu],
         torch.chunk: _chunk, Tensor.chunk: _chunk, torch.cat: _cat, torch.where: _where, Tensor.__getitem__: _getitem,
         Tensor.new_tensor: _new_tensor, functional.one_hot: _one_hot,
-        torch.unsqueeze: _straight(aten.unsqueeze.default, 2), Tensor.unsqueeze: _straight(aten.unsqueeze.default, 2),
+        torch.split: _split, Tensor.split: _split, torch.t: _straight(aten.t.default, 1),
+        Tensor.t: _straight(aten.t.default, 1), torch.unsqueeze: _straight(aten.unsqueeze.default, 2),
+        Tensor.unsqueeze: _straight(aten.unsqueeze.default, 2),
     }
     return table
 
