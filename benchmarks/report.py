@@ -1,4 +1,5 @@
-"""Write the tables of the last run into the pages that quote them: ``python -m benchmarks.report``.
+"""Write the tables of the last run into the pages that quote them: ``python -m benchmarks.report [NAME ...]``; with
+names, those of these benchmarks alone.
 
 A page has the place of a table between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; NAME is a benchmark, or
 ``summary`` for the README's short table. Results taken with --quick are refused.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +54,20 @@ def summary() -> str:
     return f"{table.markdown()}\n{described(data)}"
 
 
-def filled(page: str) -> str:
-    """A page with every place filled."""
-    return PLACE.sub(lambda m: f"{m[1]}\n{summary() if m[2] == 'summary' else tables(m[2])}\n{m[3]}", page)
+def filled(page: str, names: Sequence[str] = ()) -> str:
+    """A page with every place filled, or those of the benchmarks named."""
+
+    def fill(m: re.Match[str]) -> str:
+        if names and ("train" if m[2] == "summary" else m[2]) not in names:
+            return m[0]
+        return f"{m[1]}\n{summary() if m[2] == 'summary' else tables(m[2])}\n{m[3]}"
+
+    return PLACE.sub(fill, page)
 
 
 def main() -> None:
     """Rewrite the pages."""
-    texts = {page: filled(page.read_text("utf-8")) for page in PAGES}
+    texts = {page: filled(page.read_text("utf-8"), sys.argv[1:]) for page in PAGES}
     for page, text in texts.items():
         Path(page).write_text(text, "utf-8")
         print(page)
