@@ -1,7 +1,7 @@
 """Memory for large results, which is used again once nobody has it any longer.
 
 The system clears memory that it hands out, page by page when a page is first touched; for the arrays of a training
-step, which come and go with each call, that takes a tenth of the time and more.
+step, which come and go with each call, that is a part of the time that shows.
 """
 
 from __future__ import annotations
