@@ -78,7 +78,7 @@ TEST(elman_is_its_equation) {
           for (Word k = 0; k < units; ++k) sum += h[k] * weight(1, k, n);
           next[n] = std::tanh(sum);
         }
-        h = next;
+        h.swap(next);
         for (Word n = 0; n < units; ++n) CHECK(check::close(out[(t * batch + b) * units + n], h[n], 1e-6));
       }
       for (Word n = 0; n < units; ++n)

@@ -113,16 +113,15 @@ class Runners:
     def _choose(self, dtype: torch.dtype, device: torch.device) -> Runner:
         refusals = []
         for engine in candidates():
-            if engine.fuses:
-                products = Schedule if unavailable() else Products
-                pieces = Pieces(self.program, fused_nodes(self.program), products)
-            else:
-                pieces = Pieces(self.program, sunk_nodes(self.program))
-            loop = pieces.cut.loop
-            refusal = None if loop is None else engine.refusal(loop, dtype, device)
-            if refusal is None:
-                reason = reason_of(engine, refusals)
-                return Runner(pieces, None if loop is None else engine(loop), engine.name, reason)
+            refusal = None
+            for drawn in [fused_nodes, sunk_nodes] if engine.fuses else [sunk_nodes]:  # the loop alone may be possible
+                products = Products if engine.fuses and not unavailable() else Schedule
+                pieces = Pieces(self.program, drawn(self.program), products)
+                loop = pieces.cut.loop
+                refusal = None if loop is None else engine.refusal(loop, dtype, device)
+                if refusal is None:
+                    reason = reason_of(engine, refusals)
+                    return Runner(pieces, None if loop is None else engine(loop), engine.name, reason)
             refusals.append(f"the {engine.name} engine cannot run it: {refusal}")
             if wanted() or is_strict():
                 break

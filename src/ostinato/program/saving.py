@@ -7,7 +7,8 @@ either saved or not needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
+from functools import partial
 from math import prod
 
 from ostinato.program.derivative import adjoint
@@ -123,34 +124,31 @@ def sunk_nodes(program: Program, everything: bool = False) -> frozenset[int]:
 
 
 def fused_nodes(program: Program) -> frozenset[int]:
-    """The nodes of parts X and Y that an engine with fused pointwise operations computes in its loop, where they cost
-    no pass through memory: the lightest border with the fewest operations outside.
+    """The nodes of parts X and Y that an engine with fused pointwise operations computes in its loop: all but products,
+    whole numbers, opaque operations, noise, sums over time, and a bias, which goes with its product.
 
-    Products, whole numbers, opaque operations, noise and sums over time stay outside; so does a bias, with its product.
+    An operation outside reads its operands and writes a result that is read again; the loop reads the operands alone.
+    An expansion after the loop is a view: that costs nothing outside.
     """
     parts, nodes = program.parts, program.nodes
-    bytes_of = {i: prod(n.shape) * WIDTH[n.dtype] for i, n in enumerate(nodes)}
     loop = {i for i, part in enumerate(parts) if part == "S"}
-    before = {i for i, part in enumerate(parts) if part == "X"}
-    fixed = {i for i in before if _is_fixed(program, i)}
-    wanted = {a for i in loop for a in nodes[i].args if a in before} | {i for i in program.next.values() if i in before}
-    edges = [(a, i) for i in before for a in nodes[i].args if a in before]
-    upwards = [(i, a) for a, i in edges if i not in fixed]
-    above = minimum_cut({i: bytes_of[i] for i in before}, upwards, wanted, fixed)
-    drawn = _between(wanted, above, lambda i: [a for a in nodes[i].args if a in before])
+    before = {i for i, part in enumerate(parts) if part == "X" and not _is_fixed(program, i)}
     after: set[int] = set()
     for i, part in enumerate(parts):
         if part == "Y" and not _is_fixed(program, i) and all(a in after for a in nodes[i].args if parts[a] in "YR"):
             after.add(i)
-    ends = {i for i in program.emit.values() if i in after | loop}
-    ends |= {a for i, part in enumerate(parts) if part in "YR" and i not in after for a in nodes[i].args
-             if a in after | loop}
-    used = {a for i in after for a in nodes[i].args if a in loop} | (ends & loop)
-    edges = [(a, i) for i in after for a in nodes[i].args if a in after | loop]
-    below = minimum_cut({i: bytes_of[i] for i in after | used}, [(a, i) for a, i in edges if a in after | used], used,
-                        ends)
-    drawn |= _between(below, set(), lambda i: [a for a in nodes[i].args if a in after]) & after
-    return frozenset(drawn)
+    ends = {i for i in program.emit.values() if i in after}
+    ends |= {a for i, part in enumerate(parts) if part in "YR" and i not in after for a in nodes[i].args if a in after}
+    drawn = _between(map(partial(_unexpanded, program), ends), after, program)
+    wanted = {a for i in loop | drawn for a in nodes[i].args} | set(program.next.values())
+    return frozenset(drawn | _between(wanted, before, program))
+
+
+def _unexpanded(program: Program, i: int) -> int:
+    """The node itself, or what it expands."""
+    while program.nodes[i].op == "expand":
+        i = program.nodes[i].args[0]
+    return i
 
 
 def _is_fixed(program: Program, i: int) -> bool:
@@ -164,13 +162,13 @@ def _is_fixed(program: Program, i: int) -> bool:
     return "int" in (node.dtype, *[a.dtype for a in args if a.op != "const"])
 
 
-def _between(ends: set[int], border: set[int], args: Callable[[int], list[int]]) -> set[int]:
-    """All that ``ends`` are made of, up to a border, which is not part of it."""
+def _between(ends: Iterable[int], among: set[int], program: Program) -> set[int]:
+    """All of ``among`` that ``ends`` are made of, without passing another node."""
     found: set[int] = set()
-    stack = [i for i in ends if i not in border]
+    stack = list(ends)
     while stack:
         i = stack.pop()
-        if i not in found:
+        if i in among and i not in found:
             found.add(i)
-            stack.extend(a for a in args(i) if a not in border)
+            stack.extend(program.nodes[i].args)
     return found

@@ -47,7 +47,8 @@ def split(program: Program, drawn: Iterable[int] = ()) -> Split:
     taken = (*program.emit.values(), *(a for i in after for a in nodes[i].args))
     needed = ({a for i in inside for a in nodes[i].args} | set(program.next.values())) - inside
     needed = {i for i in needed if nodes[i].op != "const"}
-    needed |= {i for i in taken if i not in loop and parts[i] not in "YR"}
+    stepwise = {i for i in inside if parts[i] in "SXY"}  # what the loop can emit
+    needed |= {i for i in taken if i not in stepwise and parts[i] not in "YR"}
     before = _closure(program, needed, loop)
     if not program.states:
         return Split(program, before, None, after)
@@ -58,8 +59,7 @@ def split(program: Program, drawn: Iterable[int] = ()) -> Split:
             args = [made[a] if a in inside else _leaf(builder, program, a) for a in node.args]
             made[i] = builder.copy(node, args)
     value = lambda i: made[i] if i in inside else _leaf(builder, program, i)  # noqa: E731
-    used_after = {a for i in after for a in nodes[i].args if a in loop}
-    emitted = sorted(used_after | {i for i in program.emit.values() if i in loop})
+    emitted = sorted(stepwise.intersection(taken))
     inner = finish(builder, program.states, {name: value(i) for name, i in program.next.items()},
                   {f"v{i}": made[i] for i in emitted})
     return Split(program, before, inner, after)

@@ -83,8 +83,8 @@ MNIST = replace(
     name="mnist",
     summary="which digit of MNIST (--data FOLDER), read pixel by pixel (784 steps)",
     goal=Goal("right", 0.97, "at least"),
-    settings=Settings(hidden_size=128, batch=64, learning_rate=0.002, sequences=440_000, check=1000,
-                      schedule="cosine", held_out=10_000, span=784, threads=None),
+    settings=Settings(hidden_size=128, batch=64, learning_rate=0.004, sequences=260_000, check=1000,
+                      schedule="cosine", held_out=10_000, span=100, threads=None),
     published=(
         Published("0.8769 (LSTM, epoch 5), 0.2304 (simple RNN)", "267,786 parameters; orthogonal simple RNN",
                   "TristanTorchet/LearningJAX, validation"),
