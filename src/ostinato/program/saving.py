@@ -132,10 +132,10 @@ def fused_nodes(program: Program) -> frozenset[int]:
     """
     parts, nodes = program.parts, program.nodes
     loop = {i for i, part in enumerate(parts) if part == "S"}
-    before = {i for i, part in enumerate(parts) if part == "X" and not _is_fixed(program, i)}
+    before = {i for i, part in enumerate(parts) if part == "X" and not is_fixed(program, i)}
     after: set[int] = set()
     for i, part in enumerate(parts):
-        if part == "Y" and not _is_fixed(program, i) and all(a in after for a in nodes[i].args if parts[a] in "YR"):
+        if part == "Y" and not is_fixed(program, i) and all(a in after for a in nodes[i].args if parts[a] in "YR"):
             after.add(i)
     ends = {i for i in program.emit.values() if i in after}
     ends |= {a for i, part in enumerate(parts) if part in "YR" and i not in after for a in nodes[i].args if a in after}
@@ -151,7 +151,7 @@ def _unexpanded(program: Program, i: int) -> int:
     return i
 
 
-def _is_fixed(program: Program, i: int) -> bool:
+def is_fixed(program: Program, i: int) -> bool:
     """Whether a node is not one of those that a loop computes at no cost."""
     node = program.nodes[i]
     args = [program.nodes[a] for a in node.args]

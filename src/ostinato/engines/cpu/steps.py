@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ostinato.engines.cpu.maps import VIEWS, mapped
 from ostinato.engines.cpu.products import add, multiply, multiply_all
 from ostinato.program.evaluate import Line, Schedule
 from ostinato.program.ir import Program
-
-VIEWS = ("slice", "permute", "expand", "reshape", "stopgrad")
 
 
 class Products(Schedule):
@@ -33,6 +32,7 @@ class Products(Schedule):
                 biased[i] = term, next(a for a in args if a != term)
         gone = {term for term, _ in biased.values()}
         lines = [self._native(i, function, args, products, biased) for i, function, args in lines if i not in gone]
+        lines = mapped(self.program, lines, kept, [i for i, function, _ in lines if function in (_product, _added)])
         lines = self._together(lines)
         self.native = all(self._is_native(i, function) for i, function, _ in lines)
         return lines
@@ -58,7 +58,7 @@ class Products(Schedule):
 
     def _together(self, lines: list[Line]) -> list[Line]:
         """Sums over time of the same value as one line, before the first of them, from which each takes its own."""
-        sums = [(i, args) for i, _, args in lines if _over_time(self.program, i)]
+        sums = [(i, args) for i, _, args in lines if i >= 0 and _over_time(self.program, i)]
         users = Counter(a for _, args in sums for a in set(args))
         groups: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
         for i, args in sums:
