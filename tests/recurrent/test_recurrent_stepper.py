@@ -54,6 +54,38 @@ def test_the_least_of_a_step():
     assert stepper.packed == packed + 1
 
 
+def test_an_input_is_read_however_it_lies():
+    """In place where it can be, or copied; afterwards the stepper reads its own again."""
+    rnn, x = Recurrent(cells.LSTM(3, 4)), torch.randn(2, STEPS, 3)
+    wanted, _ = rnn(x)
+    wide = torch.complex(x, -x).conj()
+    layouts = [x[:, 0].contiguous(), x[:, 1], x[:, 2].double(), wide[:, 3].imag, x[:, 4].t().contiguous().t()]
+    stepper = rnn.stepper(x[:, 0])
+    for t, given in enumerate(layouts):
+        assert_close(stepper(given), wanted[:, t].detach(), name=str(t))
+    stepper.load()
+    with pytest.raises(ValueError, match=r"takes inputs of \[2, 3\], got \[1, 3\]"):
+        stepper(x[:1, 0])
+    stepper.inputs[0].copy_(x[:, 0])
+    assert_close(stepper(), wanted[:, 0].detach())
+
+
+class Deaf(Cell):
+    """It reads no input."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("h", 2, initial=1.0)
+
+    def step(self, x, h):
+        return h / 2
+
+
+def test_an_input_that_is_not_read():
+    stepper = Recurrent(Deaf()).stepper(torch.ones(1, 3))
+    assert [stepper(torch.ones(1, 3)).tolist() for _ in range(2)] == [[[0.5, 0.5]], [[0.25, 0.25]]]
+
+
 def test_nothing_is_allocated():
     stepper = Recurrent(cells.LSTM(3, 4)).stepper(torch.zeros(2, 3))
     first = stepper(torch.ones(2, 3))

@@ -41,7 +41,7 @@ class Stepper:
         drawn: random masks for all steps to come; those that are not given are drawn now.
 
     Attributes:
-        inputs: ``[B, ...]`` each: a step reads them here, or is given others, which it copies.
+        inputs: ``[B, ...]`` each: a step reads them here, or is given others.
         output: ``[B, ...]``: a step's result, until the next step.
         packed: how many times the parameters were packed.
 
@@ -84,6 +84,9 @@ class Stepper:
         self._constants = {f"q{i}": v for i, v in enumerate(given.constants)} | dict(program.tensors)
         self._constants |= given.with_masks(program.draws).drawn
         self.inputs = [self._step.inputs.get(f"x{i}", torch.empty_like(v[0])) for i, v in enumerate(given.inputs)]
+        places = [self._step.places.get(f"x{i}", 0) for i in range(len(self.inputs))]  # an unread one has none
+        self._read = [(mine, mine.shape, mine.dtype, at, self._step.words[at])
+                      for mine, at in zip(self.inputs, places, strict=True)]
         self.output = self._step.emits["output"]
         self.packed = 0
         self.load(initial)
@@ -95,18 +98,33 @@ class Stepper:
         Raises:
             ValueError: on an input of another shape, or on too few.
         """
-        if inputs:
-            for mine, given in zip(self.inputs, inputs, strict=True):
-                if given.shape != mine.shape:
-                    raise ValueError(f"this stepper takes inputs of {list(mine.shape)}, got {list(given.shape)}")
-                mine.copy_(given)
         # map, not a loop: this is the larger part of a small step
         now = [table[key] for table, key in self._at]
         if not (all(map(is_, now, self._seen)) and list(map(Tensor.data_ptr, now)) == self._addresses
                 and list(map(_version, self._counted)) == self._versions):
             self.refresh()
-        self.run()
+        if inputs:
+            self._run_with(inputs)
+        else:
+            self.run()
         return self.output
+
+    def _run_with(self, inputs: Sequence[Tensor]) -> None:
+        """A step of other inputs, which are read where they are; of those that do not lie as they should, copies."""
+        words, back = self._step.words, []
+        try:
+            for given, (mine, shape, dtype, at, own) in zip(inputs, self._read, strict=True):
+                if given.shape != shape:
+                    raise ValueError(f"this stepper takes inputs of {list(shape)}, got {list(given.shape)}")
+                if at and given.dtype is dtype and given.is_contiguous() and given.is_cpu and not given.is_neg():
+                    words[at] = given.data_ptr()
+                    back.append((at, own))
+                else:
+                    mine.copy_(given)
+            self.run()
+        finally:
+            for at, own in back:
+                words[at] = own
 
     def run(self) -> None:
         """The least of a step: of what lies in ``self.inputs``, into ``self.output``, with the parameters as they were

@@ -23,7 +23,9 @@ class Step:
     Attributes:
         inputs: by name, ``[B, ...]``, to be filled before a call; those of part P and Q are given to :meth:`fix`.
         states: ``[D, B, ...]`` each, the last D values, oldest first.
+        places: for each of ``inputs``, the word that says where a call reads it.
         emits: by name, ``[B, ...]``.
+        words: the words of the call.
         call: one step: a native function and its two arguments; it gives a code, which is for ``check``.
     """
 
@@ -31,13 +33,15 @@ class Step:
         self.loop = loop
         self._engine = CPU(loop)
         plan = self._plan = self._engine.prepared(dtype)
-        self._words = array("q", [0] * (plan.at_initial + 2 * len(plan.states)))
-        self._base = self._words.buffer_info()[0]
+        self.words = array("q", [0] * (plan.at_initial + 2 * len(plan.states)))
+        self._base = self.words.buffer_info()[0]
         names, places = list(loop.inputs), [0] * plan.n_places
         self.inputs: dict[str, Tensor] = {}
+        self.places: dict[str, int] = {}
         for at, i, kind, shape, _, dtype_of in plan.given:
             if kind == 2:
                 value = self.inputs[names[i]] = torch.zeros((batch, *shape), dtype=dtype_of)
+                self.places[names[i]] = CALL + at
                 places[at : at + 3] = value.data_ptr(), 0, value.stride(0) if batch else 0
         outs = [plan.emit(spec, (1, batch), False) for spec in plan.emits]
         for (at, _, _, size, _), out in zip(plan.emits, outs, strict=True):
@@ -47,8 +51,8 @@ class Step:
         addresses = [state.data_ptr() for state in self.states]
         words = [1, batch, 0, 0, torch.get_num_threads(), plan.library.parallel, self._base + 8 * CALL, 0, 0,
                  self._base + 8 * plan.at_initial, self._base + 8 * (plan.at_initial + len(plan.states))]
-        self._words[: CALL + plan.n_places] = array("q", [*words, *places])
-        self._words[plan.at_initial :] = array("q", addresses * 2)
+        self.words[: CALL + plan.n_places] = array("q", [*words, *places])
+        self.words[plan.at_initial :] = array("q", addresses * 2)
         self.call = plan.library.run, plan.plan.handle, self._base
         self.check = plan.library.check
         self._fixed: list[Tensor] = []
@@ -61,8 +65,8 @@ class Step:
         for at, i, kind, _, _, dtype in plan.given:
             if kind != 2:
                 value = values[names[i]].detach().to(dtype).contiguous().clone()
-                self._words[CALL + at] = value.data_ptr()
-                self._words[CALL + at + 2] = value.stride(0) if kind == 1 and value.numel() else 0
+                self.words[CALL + at] = value.data_ptr()
+                self.words[CALL + at + 2] = value.stride(0) if kind == 1 and value.numel() else 0
                 self._fixed.append(value)
         matrices: list[int] = []
         for i, _ in plan.weights:
@@ -70,4 +74,4 @@ class Step:
             apart = value.stride()
             matrices += (value.data_ptr(), *(apart if len(apart) == 3 else (0, *apart)))
         self._packed = PackedWeights(plan.plan, matrices)
-        self._words[8] = self._packed.handle
+        self.words[8] = self._packed.handle
