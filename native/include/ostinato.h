@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #define OST_MAGIC 0x4F5354
-#define OST_VERSION 2 /* rises with any change of a struct, a word or their meaning */
+#define OST_VERSION 3 /* rises with any change of a struct, a word or their meaning */
 
 enum ost_code { OST_OK = 0, OST_INVALID = 1, OST_MEMORY = 2, OST_UNSUPPORTED = 3 };
 enum ost_array_kind { OST_X, OST_Q, OST_P, OST_STATE, OST_EMIT, OST_SCRATCH, OST_FLAGS_X, OST_FLAGS_Q, OST_FLAGS_EMIT };
@@ -85,8 +85,9 @@ OST_PUBLIC int ost_plan_make(const int64_t *words, int64_t n_words, const double
                              ost_plan **plan);
 OST_PUBLIC void ost_plan_free(ost_plan *plan);
 
-/* Weights laid out for the kernels: made once, run often. A packed set belongs to plans with the same weights. */
-OST_PUBLIC int ost_pack(const ost_plan *plan, const ost_matrix *weights, ost_packed **packed);
+/* Weights laid out for the kernels: made once, run often. A packed set belongs to plans with the same weights.
+ * With `halves` they are rounded to bfloat16, half as much to read (sums stay float); only for plans of 4 bytes. */
+OST_PUBLIC int ost_pack(const ost_plan *plan, const ost_matrix *weights, int64_t halves, ost_packed **packed);
 OST_PUBLIC void ost_packed_free(ost_packed *packed);
 
 /* One run. */

@@ -49,12 +49,12 @@ int ost_plan_make(const int64_t* words, int64_t n_words, const double* constants
 
 void ost_plan_free(ost_plan* plan) { delete plan; }
 
-int ost_pack(const ost_plan* plan, const ost_matrix* weights, ost_packed** packed) {
+int ost_pack(const ost_plan* plan, const ost_matrix* weights, int64_t halves, ost_packed** packed) {
   if (!plan || !packed) return fail(OST_INVALID, "no plan, or no place for the weights");
   *packed = nullptr;
   return guarded([&] {
     auto* made = new ost_packed;
-    const int code = ostinato::pack(plan->plan, weights, made->packed, 1, nullptr);
+    const int code = ostinato::pack(plan->plan, weights, halves != 0, made->packed);
     if (code)
       delete made;
     else

@@ -33,29 +33,29 @@ struct Left {
 };
 
 // Panels, from the first wanted column and the first term of a block on.
-template <class T>
+template <class W>
 struct Right {
-  const T* at;
+  const W* at;
   Index size;  // of a panel
 };
 
-template <class T>
-using Tile = void (*)(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols);
+template <class T, class W>
+using Tile = void (*)(Index K, Left<T> a, Right<W> b, const T* init, Index init_m, T* c, Index c_m, Index cols);
 
 enum Reach : int { dense, distant, strided };  // a's k_step is 1; so, and b is read from afar; it is any
 constexpr int distant_rows = 4;                // of more rows, the arithmetic takes longer than reading b
 constexpr Index distant_bytes = 1 << 20;       // b's size that the nearer caches do not hold
 
-// c[R, cols] = init + a[R, K] @ b, cols within V vectors.
-template <class T, int R, int V, Reach reach>
-void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Index c_m, Index cols) {
+// c[R, cols] = init + a[R, K] @ b, cols within V vectors. W is what the panels are of: T, or Half.
+template <class T, class W, int R, int V, Reach reach>
+void tile(Index K, Left<T> a, Right<W> b, const T* init, Index init_m, T* c, Index c_m, Index cols) {
   constexpr Index L = lanes<T>;
   Vector<T> sum[R][V] = {};
   if (init)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) __builtin_prefetch(init + r * init_m);
   const T* left = a.at;
-  const T* right = b.at;
+  const W* right = b.at;
   for (Index k = 0; k < K; ++k, right += L) {
     Vector<T> w[V];
 #pragma GCC unroll 8
@@ -87,22 +87,22 @@ void tile(Index K, Left<T> a, Right<T> b, const T* init, Index init_m, T* c, Ind
   }
 }
 
-template <class T>
+template <class T, class W>
 struct Tiles {
-  Tile<T> of[tile_rows + 1][widest + 1];  // by rows and vectors
+  Tile<T, W> of[tile_rows + 1][widest + 1];  // by rows and vectors
 };
-template <class T, Reach reach, int R, int... V>
-constexpr void set_tiles(Tile<T>* row, std::integer_sequence<int, V...>) {
-  ((row[V + 1] = tile<T, R, V + 1, R <= distant_rows || reach == strided ? reach : dense>), ...);
+template <class T, class W, Reach reach, int R, int... V>
+constexpr void set_tiles(Tile<T, W>* row, std::integer_sequence<int, V...>) {
+  ((row[V + 1] = tile<T, W, R, V + 1, R <= distant_rows || reach == strided ? reach : dense>), ...);
 }
-template <class T, Reach reach, int... R>
-constexpr Tiles<T> all_tiles(std::integer_sequence<int, R...>) {
-  Tiles<T> all{};
-  (set_tiles<T, reach, R + 1>(all.of[R + 1], std::make_integer_sequence<int, tile_vectors[R + 1]>()), ...);
+template <class T, class W, Reach reach, int... R>
+constexpr Tiles<T, W> all_tiles(std::integer_sequence<int, R...>) {
+  Tiles<T, W> all{};
+  (set_tiles<T, W, reach, R + 1>(all.of[R + 1], std::make_integer_sequence<int, tile_vectors[R + 1]>()), ...);
   return all;
 }
-template <class T, Reach reach>
-constexpr Tiles<T> tiles = all_tiles<T, reach>(std::make_integer_sequence<int, tile_rows>());
+template <class T, class W, Reach reach>
+constexpr Tiles<T, W> tiles = all_tiles<T, W, reach>(std::make_integer_sequence<int, tile_rows>());
 
 OSTINATO_INLINE Index least(Index a, Index b) { return a < b ? a : b; }
 
@@ -119,13 +119,13 @@ struct Pieces {
   OSTINATO_INLINE int operator[](int i) const { return size + (i < longer); }
 };
 
-// As Kernels<T>::gemm.
-template <class T>
-void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init,
+// As Kernels<T>::gemm and gemm_half.
+template <class T, class W>
+void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const W* panels, const T* init,
           Index init_m, T* c, Index c_m) {
   constexpr Index L = lanes<T>;
-  const bool large = K * cols * static_cast<Index>(sizeof(T)) > distant_bytes;
-  const Tiles<T>& table = a_k != 1 ? tiles<T, strided> : large ? tiles<T, distant> : tiles<T, dense>;
+  const bool large = K * cols * static_cast<Index>(sizeof(W)) > distant_bytes;
+  const Tiles<T, W>& table = a_k != 1 ? tiles<T, W, strided> : large ? tiles<T, W, distant> : tiles<T, W, dense>;
   const Pieces tall(rows, tile_rows);
   const Pieces wide((cols + L - 1) / L, tile_vectors[tall[0]]);
   Index k = 0;
@@ -133,7 +133,7 @@ void gemm(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, con
     const Index depth = least(block, K - k);
     for (Index i = 0, v = 0; i < wide.count; v += wide[i++]) {
       const Index columns = least(wide[i] * L, cols - v * L);
-      const Right<T> b{panels + (v * K + k) * L, K * L};
+      const Right<W> b{panels + (v * K + k) * L, K * L};
       for (Index j = 0, r = 0; j < tall.count; r += tall[j++])
         table.of[tall[j]][wide[i]](depth, {a + r * a_m + k * a_k, a_m, a_k}, b,
                                    init ? init + r * init_m + v * L : nullptr, init_m, c + r * c_m + v * L, c_m,

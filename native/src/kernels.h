@@ -7,6 +7,7 @@
 namespace ostinato {
 
 using Index = std::int64_t;
+using Half = std::uint16_t;  // the upper half of a float: bfloat16
 
 // One instruction over a tile of rows x cols: y = f(a, b, c). A row begins `stride` elements after the one before; an
 // operand is a vector along the columns, or (where the function's name says S) one value for the whole row.
@@ -44,6 +45,9 @@ struct Kernels {
   // need not be one. init may be null, or have row stride 0; it may be c itself. a_k: the stride along K, 1 usually.
   void (*gemm)(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const T* panels, const T* init,
                Index init_m, T* c, Index c_m);
+  // The same with panels of halves; null for double.
+  void (*gemm_half)(Index rows, Index cols, Index K, const T* a, Index a_m, Index a_k, const Half* panels,
+                    const T* init, Index init_m, T* c, Index c_m);
 
   // Pointwise: apply[opcode][splat mask]; null where a mask makes no sense (all operands splat: use copy first).
   Apply<T> apply[opcode_count][splat_kinds];

@@ -19,6 +19,7 @@ struct Run {
   const Plan& plan;
   const ost_call& call;
   const void* panels;
+  bool halves;               // what the panels are of
   std::vector<Index> first;  // ragged: where each step begins
 };
 
@@ -244,11 +245,16 @@ class Worker {
     const T* init = g.init.site >= 0 ? at(g.init) : nullptr;
     T* c = at(g.target);
     const Index init_m = init ? stride_[g.init.site] : 0;
-    const T* panels = static_cast<const T*>(run_.panels) + w.begin;
-    for (Index i = 0; i < g.m * w.groups; ++i)
-      table_.gemm(active_, to - from, w.in, a + i * w.in, stride_[g.a.site], 1,
-                  panels + (i % w.groups) * w.group_size + from * w.in, init ? init + i * w.out + from : nullptr,
-                  init_m, c + i * w.out + from, stride_[g.target.site]);
+    const auto by = [&](auto kernel, auto* panels) {
+      for (Index i = 0; i < g.m * w.groups; ++i)
+        kernel(active_, to - from, w.in, a + i * w.in, stride_[g.a.site], 1,
+               panels + w.begin + (i % w.groups) * w.group_size + from * w.in,
+               init ? init + i * w.out + from : nullptr, init_m, c + i * w.out + from, stride_[g.target.site]);
+    };
+    if (run_.halves)
+      by(table_.gemm_half, static_cast<const Half*>(run_.panels));
+    else
+      by(table_.gemm, static_cast<const T*>(run_.panels));
   }
 
   void bind(const Map& map) {
@@ -470,7 +476,7 @@ int run_team(const Run& run, Index threads) {
 
 template <class T>
 int run_as(const Plan& plan, const ost_call& call) {
-  Run run{plan, call, nullptr, {}};
+  Run run{plan, call, nullptr, false, {}};
   Index threads = call.parallel ? call.threads : 1;
   const double work = static_cast<double>(plan.products + 64) * call.batch * call.steps;
   if (work < 4e5) threads = 1;  // waking a thread takes longer
@@ -481,7 +487,9 @@ int run_as(const Plan& plan, const ost_call& call) {
     for (Index t = 1; t < call.steps; ++t) run.first[t] = run.first[t - 1] + call.sizes[t - 1];
   }
   if (call.packed) {
-    run.panels = reinterpret_cast<const Packed*>(call.packed)->panels;
+    const auto* packed = reinterpret_cast<const Packed*>(call.packed);
+    run.panels = packed->panels;
+    run.halves = packed->halves;
   } else if (plan.packed_size) {
     T* panels = static_cast<T*>(panel_space.reserve(plan.packed_size * sizeof(T)));
     if (!panels) return fail(OST_MEMORY, "no memory for the weights");
@@ -510,14 +518,26 @@ int run_as(const Plan& plan, const ost_call& call) {
   return failed ? fail(OST_MEMORY, "no memory for a run") : OST_OK;
 }
 
+// Floats to halves in the same place: to the nearest, of two as near to the even one; NaN stays NaN.
+void halve(char* at, Index count) {
+  for (Index i = 0; i < count; ++i) {
+    std::uint32_t word;
+    std::memcpy(&word, at + i * sizeof word, sizeof word);
+    const bool nan = (word & 0x7FFFFFFF) > 0x7F800000;
+    const auto half = static_cast<Half>(nan ? (word >> 16) | 0x40 : (word + 0x7FFF + ((word >> 16) & 1)) >> 16);
+    std::memcpy(at + i * sizeof half, &half, sizeof half);
+  }
+}
+
 }  // namespace
 
 Packed::~Packed() {
   if (panels) ::operator delete(panels, std::align_val_t{page});
 }
 
-int pack(const Plan& plan, const ost_matrix* weights, Packed& packed, Index threads, ost_parallel parallel) {
+int pack(const Plan& plan, const ost_matrix* weights, bool halves, Packed& packed) {
   if (!plan.weights.empty() && !weights) return fail(OST_INVALID, "no weights");
+  if (halves && plan.bytes != 4) return fail(OST_INVALID, "bfloat16 weights are of a plan of float32");
   for (std::size_t i = 0; i < plan.weights.size(); ++i)
     if (!weights[i].at) return fail(OST_INVALID, "weight %zu is nowhere", i);
   packed.bytes = plan.bytes;
@@ -525,10 +545,13 @@ int pack(const Plan& plan, const ost_matrix* weights, Packed& packed, Index thre
   packed.panels = ::operator new(std::max<std::size_t>(plan.packed_size * plan.bytes, page), std::align_val_t{page},
                                  std::nothrow);
   if (!packed.panels) return fail(OST_MEMORY, "no memory for the weights");
-  if (plan.bytes == 4)
-    pack_weights(plan, weights, static_cast<float*>(packed.panels), threads, parallel);
-  else
-    pack_weights(plan, weights, static_cast<double*>(packed.panels), threads, parallel);
+  if (plan.bytes == 8) {
+    pack_weights(plan, weights, static_cast<double*>(packed.panels), 1, nullptr);
+    return OST_OK;
+  }
+  pack_weights(plan, weights, static_cast<float*>(packed.panels), 1, nullptr);
+  packed.halves = halves;
+  if (halves) halve(static_cast<char*>(packed.panels), plan.packed_size);
   return OST_OK;
 }
 

@@ -7,13 +7,14 @@ namespace ostinato {
 
 // Weights as panels.
 struct Packed {
-  Index bytes = 0, size = 0;
+  Index bytes = 0, size = 0;  // of the plan's numbers, and how many there are
+  bool halves = false;
   void* panels = nullptr;
   ~Packed();
 };
 
-// Lays out all weights of a plan, with as many threads as given.
-int pack(const Plan& plan, const ost_matrix* weights, Packed& packed, Index threads, ost_parallel parallel);
+// Lays out all weights of a plan, as they are or rounded to halves.
+int pack(const Plan& plan, const ost_matrix* weights, bool halves, Packed& packed);
 
 int run(const Plan& plan, const ost_call& call);
 

@@ -198,7 +198,8 @@ constexpr Kernels<T> make_kernels() {
   Kernels<T> k{};
   k.lanes = lanes<T>;
   k.pack = pack<T>;
-  k.gemm = gemm<T>;
+  k.gemm = gemm<T, T>;
+  if constexpr (single<T>) k.gemm_half = gemm<T, Half>;
   k.pack_sums = pack_sums<T>;
 #define OSTINATO_FILL(name, arity) fill<T, op_##name, arity>(k);
   OSTINATO_OPCODES(OSTINATO_FILL)

@@ -47,6 +47,12 @@ template <class T>
 OSTINATO_INLINE Vector<T> load(const T* p) {
   return *reinterpret_cast<const typename VectorOf<T>::loose*>(p);
 }
+// The upper halves of floats (bfloat16), as floats.
+OSTINATO_INLINE Vector<float> load(const Half* p) {
+  typedef Half Halves __attribute__((vector_size(2 * lanes<float>), aligned(2), may_alias));
+  const auto wide = __builtin_convertvector(*reinterpret_cast<const Halves*>(p), Natural<float>);
+  return (Vector<float>)(wide << 16);
+}
 template <class T>
 OSTINATO_INLINE void store(T* p, Vector<T> v) {
   *reinterpret_cast<typename VectorOf<T>::loose*>(p) = v;

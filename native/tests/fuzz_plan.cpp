@@ -77,7 +77,7 @@ void run(const ost_plan* plan, const Naive& read, Random& random) {
   }
   if (pick(random, 0, 1)) call.threads = pick(random, 1, 5), call.parallel = granted::late;
   ost_packed* packed = nullptr;
-  if (pick(random, 0, 1) && ost_pack(plan, call.weights, &packed) == OST_OK) call.packed = packed;
+  if (pick(random, 0, 1) && ost_pack(plan, call.weights, pick(random, 0, 1), &packed) == OST_OK) call.packed = packed;
   const int code = ost_run(plan, &call);
   if (code != OST_OK && code != OST_MEMORY && !(code == OST_INVALID && call.sizes)) {
     std::printf("an accepted plan gave %d: %s\n", code, ost_message());

@@ -118,11 +118,13 @@ TEST(calls_that_cannot_be) {
     CHECK(code([&](ost_call& call) { call.sizes = sizes.data(); }) == OST_INVALID);
   CHECK(ost_run(nullptr, nullptr) == OST_INVALID && ost_run(ready.get(), nullptr) == OST_INVALID);
   ost_packed* packed = nullptr;
-  CHECK(ost_pack(ready.get(), nullptr, &packed) == OST_INVALID && !packed);
-  CHECK(ost_pack(nullptr, nullptr, nullptr) == OST_INVALID);
+  CHECK(ost_pack(ready.get(), nullptr, 0, &packed) == OST_INVALID && !packed);
+  CHECK(ost_pack(nullptr, nullptr, 0, nullptr) == OST_INVALID);
   const OwnedPlan wider = made(elman(4, 3, 50, false));
-  CHECK(ost_pack(ready.get(), c.call().weights, &packed) == OST_OK);
+  CHECK(ost_pack(ready.get(), c.call().weights, 0, &packed) == OST_OK);
   const OwnedPacked owned(packed);
+  ost_packed* halves = nullptr;
+  CHECK(ost_pack(made(elman(8, 3, 50, false)).get(), c.call().weights, 1, &halves) == OST_INVALID && !halves);
   ost_call call = c.call();
   call.packed = packed;
   CHECK(ost_run(wider.get(), &call) == OST_INVALID);

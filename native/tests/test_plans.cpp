@@ -26,7 +26,7 @@ void compare(const Plan& plan, const Shape& shape, std::uint64_t seed, double to
   agree(mine.written(), reference.written(), tolerance, what.c_str());
   call = packed.call();
   ost_packed* set = nullptr;
-  CHECK(ost_pack(ready.get(), call.weights, &set) == OST_OK, ost_message());
+  CHECK(ost_pack(ready.get(), call.weights, 0, &set) == OST_OK, ost_message());
   const OwnedPacked owned(set);
   call.weights = nullptr;
   call.packed = set;

@@ -2,6 +2,8 @@
 # pyright: reportArgumentType=false, reportOperatorIssue=false
 """Single steps in memory that stays where it is: the same as a whole call; changes of the cell; refusals."""
 
+import copy
+
 import catalogue
 import pytest
 import torch
@@ -68,6 +70,35 @@ def test_an_input_is_read_however_it_lies():
         stepper(x[:1, 0])
     stepper.inputs[0].copy_(x[:, 0])
     assert_close(stepper(), wanted[:, 0].detach())
+
+
+@pytest.mark.parametrize(("batch", "units"), [(1, 5), (1, 70), (3, 33), (40, 16)])
+def test_bfloat16_weights(batch, units, monkeypatch):
+    """The steps of a network whose weights are those, rounded; sums and the bias are float32."""
+    torch.manual_seed(0)
+    monkeypatch.setattr("ostinato.recurrent.stepper.FASTER", float("inf"))
+    rnn, x = Recurrent(cells.LSTM(3, units)), torch.randn(batch, STEPS, 3)
+    with torch.no_grad():
+        rnn.cell.W.bias.normal_()
+    rounded = copy.deepcopy(rnn)
+    for linear in (rounded.cell.W, rounded.cell.U):
+        linear.weight.data = linear.weight.detach().bfloat16().float()
+    stepper = rnn.stepper(x[:, 0], weights="bfloat16")
+    wanted, _ = rounded(x)
+    for t in range(STEPS):
+        assert_close(stepper(x[:, t]), wanted[:, t].detach(), name=str(t))
+    assert stepper.packed == 1
+    assert not torch.equal(stepper.output, rnn.stepper(x[:, 0])(x[:, 0]))
+
+
+def test_bfloat16_weights_are_refused_where_they_are_not_faster(monkeypatch):
+    monkeypatch.setattr("ostinato.recurrent.stepper.FASTER", 0)
+    with pytest.raises(FallbackError, match=r"not faster here: a step takes [\d.]+ microseconds with them, [\d.]+ "):
+        Recurrent(cells.GRU(3, 4)).stepper(torch.zeros(1, 3), weights="bfloat16")
+    with pytest.raises(FallbackError, match=r"stand for float32, and the parameters are of torch.float64"):
+        Recurrent(cells.GRU(3, 4).double()).stepper(torch.zeros(1, 3).double(), weights="bfloat16")
+    with pytest.raises(ValueError, match=r"weights must be 'bfloat16' or None, got 'int8'"):
+        Recurrent(cells.GRU(3, 4)).stepper(torch.zeros(1, 3), weights="int8")
 
 
 class Deaf(Cell):

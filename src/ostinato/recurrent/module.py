@@ -242,7 +242,7 @@ class Recurrent(nn.Module):
         return Stream(self, initial, constants)
 
     def stepper(self, x: Tensors = (), initial: Tensors | None = None, *, constants: Tensors = (),
-                drawn: Mapping[str, Tensor] | None = None) -> Stepper:
+                drawn: Mapping[str, Tensor] | None = None, weights: str | None = None) -> Stepper:
         """A step a call at the least cost, for serving; see :class:`ostinato.recurrent.stepper.Stepper`.
 
         Args:
@@ -250,12 +250,13 @@ class Recurrent(nn.Module):
                 cell.
             initial: the states to begin with. Default: the declared initial values.
             drawn: random masks for all steps to come; those that are not given are drawn now.
+            weights: "bfloat16" for weights of half the size, where steps are faster with them. Default: as they are.
 
         Raises:
             ValueError: when this module runs in reverse.
-            FallbackError: when the CPU engine cannot run the step.
+            FallbackError: when the CPU engine cannot run the step; when bfloat16 weights are not faster.
         """
-        return Stepper(self, x, initial, constants, drawn)
+        return Stepper(self, x, initial, constants, drawn, weights)
 
     def explain(self, x: Tensors | None = None, *, constants: Tensors = (), steps: int | None = None,
                 batch: int | None = None, teacher: Mapping[str, Tensor] | None = None) -> Explanation:

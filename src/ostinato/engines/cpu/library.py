@@ -62,7 +62,7 @@ class Library:
             "ost_message": (ctypes.c_char_p, []), "ost_isa": (ctypes.c_char_p, []), "ost_isas": (ctypes.c_char_p, []),
             "ost_opcode": (ctypes.c_char_p, [count]), "ost_version": (count, []),
             "ost_plan_make": (ctypes.c_int, [Address, count, Address, count, Address]),
-            "ost_plan_free": (None, [Address]), "ost_pack": (ctypes.c_int, [Address, Address, Address]),
+            "ost_plan_free": (None, [Address]), "ost_pack": (ctypes.c_int, [Address, Address, count, Address]),
             "ost_packed_free": (None, [Address]), "ost_run": (ctypes.c_int, [Address, Address]),
             "ost_multiply": (ctypes.c_int, [Address]),
         }
@@ -115,11 +115,12 @@ class NativePlan:
 
 
 class PackedWeights:
-    """A plan's weights laid out for the kernels, for as long as this object lives; ``matrices`` as ``ost_matrix``."""
+    """A plan's weights laid out for the kernels, for as long as this object lives; ``matrices`` as ``ost_matrix``.
+    With ``halves`` they are rounded to bfloat16."""
 
-    def __init__(self, plan: NativePlan, matrices: Sequence[int]) -> None:
+    def __init__(self, plan: NativePlan, matrices: Sequence[int], halves: bool = False) -> None:
         native, given, made = plan.library._native, array("q", matrices), ctypes.c_void_p()
-        plan.library.check(native.ost_pack(plan.handle, given.buffer_info()[0], ctypes.byref(made)))
+        plan.library.check(native.ost_pack(plan.handle, given.buffer_info()[0], halves, ctypes.byref(made)))
         assert made.value
         self.handle = made.value
         weakref.finalize(self, native.ost_packed_free, made.value)

@@ -58,8 +58,9 @@ class Step:
         self._fixed: list[Tensor] = []
         self._packed: PackedWeights | None = None
 
-    def fix(self, values: Mapping[str, Tensor]) -> None:
-        """Give the inputs that stay as they are: parameters and per-sequence constants. Weights are packed."""
+    def fix(self, values: Mapping[str, Tensor], halves: bool = False) -> None:
+        """Give the inputs that stay as they are: parameters and per-sequence constants. Weights are packed, with
+        ``halves`` rounded to bfloat16."""
         plan, names = self._plan, list(self.loop.inputs)
         self._fixed = []
         for at, i, kind, _, _, dtype in plan.given:
@@ -73,5 +74,5 @@ class Step:
             value = values[names[i]].detach()
             apart = value.stride()
             matrices += (value.data_ptr(), *(apart if len(apart) == 3 else (0, *apart)))
-        self._packed = PackedWeights(plan.plan, matrices)
+        self._packed = PackedWeights(plan.plan, matrices, halves)
         self.words[8] = self._packed.handle
