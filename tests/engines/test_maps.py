@@ -75,6 +75,7 @@ def test_nothing_is_left_to_torch():
     x = torch.randn(4, 3, 6)
     results(module, x)
     plan, *_ = module._programs.plans.values()
+    assert plan.loop is not None
     runner = plan.loop.runners(True)(x.dtype, x.device)
     assert runner.name == "cpu" and runner.replays is not None
     assert any(isinstance(function, maps.Map) for _, function, *_ in runner.pieces.before.lines)
