@@ -23,9 +23,9 @@ struct Run {
   std::vector<Index> first;  // ragged: where each step begins
 };
 
-// The rows of a worker: sequence `begin + k*every` is its k-th.
+// The rows of a worker.
 struct Rows {
-  Index begin, every, count;
+  Index begin, count;
 };
 
 // One thread's part of a run, or one member's of a team that shares its rows.
@@ -117,8 +117,7 @@ class Worker {
 
   Index active_at(Index time) const {
     if (!call_.sizes) return rows_.count;
-    const Index size = call_.sizes[time];
-    return size <= rows_.begin ? 0 : (size - rows_.begin + rows_.every - 1) / rows_.every;
+    return std::clamp<Index>(call_.sizes[time] - rows_.begin, 0, rows_.count);
   }
 
   Index element(Index array) const { return plan_.arrays[array].bytes() ? 1 : static_cast<Index>(sizeof(T)); }
@@ -127,7 +126,7 @@ class Worker {
     const Array& a = plan_.arrays[array];
     if (a.kind == OST_P) return 0;
     if (a.kind == OST_SCRATCH || (a.kind == OST_STATE && a.alias < 0)) return plan_.padded(a.size);
-    return call_.arrays[a.alias >= 0 ? a.alias : array].row * rows_.every;
+    return call_.arrays[a.alias >= 0 ? a.alias : array].row;
   }
 
   // The address of a site's first row at this step.
@@ -161,15 +160,17 @@ class Worker {
   // Asks for what the next step reads, so that it is near by then: rows are too short for the processor to notice.
   void fetch_ahead() const {
     constexpr Index line = 64;
-    if (call_.sizes || step_ + 1 >= call_.steps) return;
+    if (step_ + 1 >= call_.steps) return;
+    const Index next = call_.reverse ? time_ - 1 : time_ + 1, rows = active_at(next);
     for (std::size_t i = 0; i < plan_.sites.size(); ++i) {
       const Site& site = plan_.sites[i];
       const Array& a = plan_.arrays[site.array];
       if (a.kind != OST_X) continue;
-      const Index step = call_.arrays[site.array].step * static_cast<Index>(sizeof(T));
-      const char* at = where_[i] + (call_.reverse ? -step : step);
+      const ost_place& place = call_.arrays[site.array];
+      const Index ahead = call_.sizes ? (run_.first[next] - run_.first[time_]) * place.row : (next - time_) * place.step;
+      const char* at = where_[i] + ahead * static_cast<Index>(sizeof(T));
       const Index row = stride_[i] * static_cast<Index>(sizeof(T)), bytes = a.size * static_cast<Index>(sizeof(T));
-      for (Index k = 0; k < active_; ++k, at += row)
+      for (Index k = 0; k < rows; ++k, at += row)
         for (Index b = 0; b < bytes; b += line) __builtin_prefetch(at + b, 0, 2);
     }
   }
@@ -180,7 +181,7 @@ class Worker {
     if (a.alias < 0) return reinterpret_cast<T*>(ring(array, s)) + k * plan_.padded(a.size);
     const ost_place& place = call_.arrays[a.alias];
     const Index time = call_.reverse ? call_.steps - 1 - s : s;
-    return static_cast<T*>(place.at) + time * place.step + (rows_.begin + k * rows_.every) * place.row;
+    return static_cast<T*>(place.at) + time * place.step + (rows_.begin + k) * place.row;
   }
 
   // Initial values of the rows that begin at this step.
@@ -221,7 +222,7 @@ class Worker {
   }
 
   Index start_of(const Array& a, Index d, Index k) const {
-    return (d * call_.batch + rows_.begin + k * rows_.every) * a.size;
+    return (d * call_.batch + rows_.begin + k) * a.size;
   }
   const T* given(std::size_t state, const Array& a, Index d, Index k) const {
     return static_cast<const T*>(call_.initial[state]) + start_of(a, d, k);
@@ -438,6 +439,45 @@ int check(const Plan& plan, const ost_call& call) {
   return OST_OK;
 }
 
+// What a step costs beside its rows, counted in rows.
+constexpr Index step_cost = 1;
+
+// Where the rows of each part begin, and where the last ones end. A part pays for its steps until its longest sequence
+// ends, so sequences of about the same length go together; the part that pays most pays as little as can be.
+std::vector<Index> shares(const ost_call& call, Index parts) {
+  std::vector<Index> begins(parts + 1, call.batch);
+  if (!call.sizes) {
+    for (Index i = 0; i < parts; ++i) begins[i] = call.batch * i / parts;
+    return begins;
+  }
+  std::vector<Index> lengths(call.batch);
+  for (Index t = 0, rows = call.batch; t <= call.steps; ++t)
+    for (const Index left = t < call.steps ? call.sizes[t] : 0; rows > left;) lengths[--rows] = t;
+  Index low = 0, high = 0;  // what a part may pay: not enough, enough
+  for (Index length : lengths) high += (step_cost + 1) * length;
+  const auto fits = [&](Index most) {
+    Index part = 0, paid = 0;
+    begins[0] = 0;
+    for (Index i = 0; i < call.batch; ++i) {
+      if (paid && paid + lengths[i] > most) {
+        if (++part == parts) return false;
+        begins[part] = i;
+        paid = 0;
+      }
+      paid += (paid ? 1 : step_cost + 1) * lengths[i];
+      if (paid > most) return false;
+    }
+    std::fill(begins.begin() + part + 1, begins.end(), call.batch);
+    return true;
+  };
+  while (high - low > 1) {
+    const Index middle = low + (high - low) / 2;
+    (fits(middle) ? high : low) = middle;
+  }
+  fits(high);
+  return begins;
+}
+
 // Whether the threads share each step's columns and not the batch: for few sequences and weights so large that
 // reading them takes longer than waiting for each other.
 bool shares_columns(const Plan& plan, const ost_call& call) {
@@ -462,7 +502,7 @@ int run_team(const Run& run, Index threads) {
   } members;
   members.threads = threads;
   for (Index i = 0; i < threads; ++i)
-    members.workers.emplace_back(run, Rows{0, 1, run.call.batch}, &members.team, i)
+    members.workers.emplace_back(run, Rows{0, run.call.batch}, &members.team, i)
         .start(space + threads * own, space + i * own);
   run.call.parallel(
       [](void* data) {
@@ -497,13 +537,10 @@ int run_as(const Plan& plan, const ost_call& call) {
     run.panels = panels;
   }
   if (team) return run_team<T>(run, threads);
+  const std::vector<Index> begins = shares(call, parts);
   std::atomic<bool> failed{false};
   each(parts, threads, call.parallel, [&](Index i) {
-    Rows rows{i, parts, (call.batch - i + parts - 1) / parts};  // ragged: every thread has long ones and short ones
-    if (!call.sizes) {
-      const Index begin = call.batch * i / parts;
-      rows = {begin, 1, call.batch * (i + 1) / parts - begin};
-    }
+    const Rows rows{begins[i], begins[i + 1] - begins[i]};
     const std::size_t own = Worker<T>::own_bytes(plan), all = own + Worker<T>::shared_bytes(plan, rows.count) + page;
     char* space = static_cast<char*>(work_space.reserve(all));
     try {
