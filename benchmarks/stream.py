@@ -4,8 +4,8 @@ One sequence, against torch.nn's LSTMCell, GRUCell and RNNCell called in the sam
 torch.nn's module called with T = 1; then 1,000 sequences that step together. All sides run under inference mode and
 carry their own state; the input is as wide as the state. Before they are timed, all take the same 20 steps and agree.
 Ours runs as `Recurrent.stepper`, the prebuilt call that the ratio is of; in place, which is its `run()` on an input
-that the caller has written where it is read; and as `Recurrent.stream`. Of many sequences the share is that of the limit
-of a matrix product (see `train`): what a step's products need, over the stepper's time.
+that the caller has written where it is read; and as `Recurrent.stream`. Of many sequences the share is that of the
+limit of a matrix product (see `train`): what a step's products need, over the stepper's time.
 """
 
 from __future__ import annotations
