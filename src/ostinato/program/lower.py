@@ -83,6 +83,8 @@ class Lowering:
             raise CannotTrace("the step does not perform the same operations at every call or batch size")
         for x, y in zip(a, b, strict=True):
             self.source = self.builder.source = x.source
+            if all(0 in self.first.shapes[out.index] for out in x.outs):
+                continue  # an empty slice, say, that nothing may read
             call = Call(self, x, [self.sizes(o) for o in x.outs])
             rule = RULES.get(x.op.removeprefix("aten.")) or RULES.get(x.op.split(".")[1], opaque)
             try:
@@ -144,8 +146,8 @@ class Lowering:
     def value(self, var: Var) -> Val:
         if var.index not in self.values:
             if var.index not in self.first.constants:
-                raise CannotTrace("the step uses a result that a program does not keep (an index or a mask)",
-                                  self.source)
+                raise CannotTrace("the step uses a result that a program does not keep (an index, a mask or something "
+                                  "empty)", self.source)
             self.values[var.index] = self._constant(var)
         return self.values[var.index]
 

@@ -33,8 +33,8 @@ class Weightless:
         self.ready: dict[torch.dtype, tuple[Plan, list[int]]] = {}
         """By dtype: what runs a call on cpu without padding, and in which order it takes weights and input."""
 
-    def __call__(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
-                 lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def __call__(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor], lengths: Tensor | None,
+                 mask: Tensor | None = None, constants: Sequence[Tensor] = ()) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Repeat the cell.
 
         Args:
@@ -42,6 +42,8 @@ class Weightless:
             x: ``[T, B, ...]``.
             initial: its states before the first step, ``[1, B, ...]`` each.
             lengths: ``[B]``, or None where every sequence has T steps.
+            mask: bool ``[T, B]``, instead of lengths: which steps count.
+            constants: ``[B, ...]`` each.
 
         Returns:
             outputs ``[T, B, ...]``, zero in the padding, and the last states, ``[1, B, ...]`` each.
@@ -53,8 +55,8 @@ class Weightless:
         if autocasting(x.device):
             dtype = next(iter(named.values())).dtype
             with torch.autocast(x.device.type, enabled=False):
-                return self(named, x.to(dtype), [s.to(dtype) for s in initial], lengths)
-        return self._run(named, x, initial, lengths)
+                return self(named, x.to(dtype), [s.to(dtype) for s in initial], lengths, mask, constants)
+        return self._run(named, x, initial, lengths, mask, constants)
 
     def at_once(self, weights: Mapping[str, Tensor], x: Tensor,
                 initial: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -86,16 +88,17 @@ class Weightless:
                                           sizes)
             return output, tuple(finals)
         padded, lengths = pad_packed_sequence(PackedSequence(x.squeeze(1), torch.tensor(sizes)))
-        output, finals = self._run(named, padded, initial, lengths)
+        output, finals = self._run(named, padded, initial, lengths, None, ())
         return pack_padded_sequence(output, lengths).data.unsqueeze(1), finals
 
-    def _run(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor],
-             lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _run(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor], lengths: Tensor | None,
+             mask: Tensor | None, constants: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         cell = self.recurrent.cell
-        if lengths is None:
-            given = Arguments([x], [], list(initial), None, None, x.dtype)
+        if lengths is None and mask is None:
+            given = Arguments([x], list(constants), list(initial), None, None, x.dtype)
         else:
-            given = check(cell, x, [s[0] for s in initial], lengths, None, None, (), False, x.dtype)
+            starts = [s.transpose(0, 1) if len(s) > 1 else s[0] for s in initial]
+            given = check(cell, x, starts, lengths, mask, None, constants, False, x.dtype)
         plan = self.plan(named, given)
         if given.packing is not None and not can_pack(plan, given):
             given = given.dense

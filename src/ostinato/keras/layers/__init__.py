@@ -1,0 +1,19 @@
+"""Keras's layers; the recurrent ones run on Ostinato's engine, forward and backward, with masks, dropout and states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from ostinato.keras.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
+
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(keras.layers, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(keras.layers)})
