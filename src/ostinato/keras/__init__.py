@@ -33,7 +33,7 @@ from ostinato.keras.models import Sequential  # noqa: E402
 
 for _name, _part in vars(keras).items():
     if isinstance(_part, ModuleType) and not _name.startswith("_") and _name not in ("layers", "preprocessing", "src"):
-        sys.modules.setdefault(f"{__name__}.{_name}", _part)  # so that `from ostinato.keras.optimizers import ...` works
+        sys.modules.setdefault(f"{__name__}.{_name}", _part)  # for `from ostinato.keras.optimizers import Adam`
 
 __all__ = ["Sequential", "layers", "preprocessing"]
 

@@ -227,6 +227,8 @@ class TraceTensor(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not all([issubclass(kind, Tensor) for kind in types]):
+            return NotImplemented  # it stands for a tensor, as Keras's variables do, and says itself for which
         direct, kwargs = DIRECT.get(func), kwargs or {}
         result = direct(_recorder(args, kwargs).call, *args, **kwargs) if direct else NotImplemented
         if result is NotImplemented:

@@ -6,9 +6,10 @@ from typing import Any
 
 import keras
 
+from ostinato.keras.layers.lecture import NARX, LeakyRNN, LeakyRNNCell, NARXCell, SkipRNN, SkipRNNCell
 from ostinato.keras.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 
-__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
+__all__ = ["GRU", "LSTM", "NARX", "RNN", "LeakyRNN", "LeakyRNNCell", "NARXCell", "SimpleRNN", "SkipRNN", "SkipRNNCell"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from keras import tree
 from torch import Tensor
 
 from ostinato.engines.choice import FallbackError, is_strict
+from ostinato.keras.layers.past import Past
 from ostinato.keras.layers.step import KerasStep, masks_of, variables_of
 from ostinato.program import CannotTrace
 from ostinato.recurrent import Recurrent
@@ -35,15 +36,26 @@ class Fused:
             live = None if mask is None else mask.bool().transpose(0, 1)  # [T, B]
             if self.go_backwards:
                 x, live = x.flip(0), None if live is None else live.flip(0)
-            starts = [s.unsqueeze(0) for s in tree.flatten(states)]  # [1, B, n] each
+            starts = self._starts(states)
             outputs, finals = run(named, x, starts, None, live, masks)
         except CannotTrace as refusal:
             return self._by_step(refusal, sequences, initial_state, mask, training)
         if live is not None:
             outputs = _held(outputs, live, self.zero_output_for_mask)
         last = outputs[-1]  # [B, n]
-        following = tree.pack_sequence_as(states, [s.squeeze(0) for s in finals])
-        return last, outputs.transpose(0, 1), following
+        return last, outputs.transpose(0, 1), self._ends(states, finals)
+
+    def _starts(self: Any, states: list) -> list[Tensor]:
+        """The states as the loop begins with them, ``[D, B, n]`` each."""
+        if isinstance(self.cell, Past):
+            return [self.cell.history(state, i).transpose(0, 1) for i, state in enumerate(states)]
+        return [state.unsqueeze(0) for state in tree.flatten(states)]
+
+    def _ends(self: Any, states: list, finals: Any) -> Any:
+        """The states that the loop ends with, nested as it was given them."""
+        if isinstance(self.cell, Past):
+            return [self.cell.row(final.transpose(0, 1)) for final in finals]
+        return tree.pack_sequence_as(states, [final.squeeze(0) for final in finals])
 
     def _loop(self: Any, sequences: Tensor, states: list, training: bool, masks: list[Tensor]) -> Weightless:
         """What repeats the cell in this mode, made when it is first needed."""

@@ -12,6 +12,7 @@ from keras import tree
 from torch import Tensor, nn
 
 from ostinato.cell import Cell
+from ostinato.keras.layers.past import Past
 
 MASKS = ("_dropout_mask", "_recurrent_dropout_mask")
 """Where a cell of Keras keeps its masks from step to step."""
@@ -53,21 +54,30 @@ class KerasStep(Cell):
 
     def __init__(self, cell: Any, states: Any, training: bool) -> None:
         super().__init__()
-        self._about = (cell, [None] * len(tree.flatten(states)), states, training, masks_of(cell)[0])
+        self._about = (cell, states, training, masks_of(cell)[0] if training else [])
         for number, variable in enumerate(variables_of(cell)):
             value = torch.empty(tuple(variable.shape), dtype=variable.value.dtype, device="meta")
             self.register_parameter(f"w{number}", nn.Parameter(value, requires_grad=value.is_floating_point()))
-        for number, state in enumerate(tree.flatten(states)):
-            self.add_state(f"s{number}", tuple(state.shape[1:]))
+        self._count = 0  # of what it reads of its states
+        for number, (shape, delays) in enumerate(reads_of(cell, states)):
+            self.add_state(f"s{number}", shape, delays)
+            self._count += len(delays)
 
     def step(self, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        cell, nothing, structure, training, places = self._about
-        states = tree.pack_sequence_as(structure, given[: len(nothing)])
-        told = {"training": training} if getattr(cell, "_call_has_training_arg", False) else {}
+        cell, structure, training, places = self._about
         weights = [self._parameters[f"w{number}"] for number in range(len(self._parameters))]
-        with weights_in_place(cell, weights), masks_in_place(places, given[len(nothing) :]):
-            output, following = cell(x, states, **told)
+        past, masks = given[: self._count], given[self._count :]
+        with weights_in_place(cell, weights), masks_in_place(places, masks):
+            if isinstance(cell, Past):
+                return cell.advance(x, *past, training=training)
+            told = {"training": training} if getattr(cell, "_call_has_training_arg", False) else {}
+            output, following = cell(x, tree.pack_sequence_as(structure, past), **told)
         return (*tree.flatten(following), output)
+
+
+def reads_of(cell: Any, states: Any) -> Sequence[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """For each state of a cell, its shape and the delays at which the cell reads it."""
+    return cell.reads if isinstance(cell, Past) else [(tuple(s.shape[1:]), (1,)) for s in tree.flatten(states)]
 
 
 @contextmanager
