@@ -13,9 +13,9 @@ import ostinato
 SOURCE = Path(ostinato.__file__).parent
 FLOORS = [
     {"cli"},
-    {"tasks", "lab"},
+    {"tasks", "lab", "keras"},
     {"training", "inspect", "features", "decoding"},
-    {"keras", "layers"},
+    {"layers"},
     {"recurrent"},
     {"engines"},
     {"program"},

@@ -6,10 +6,12 @@ from typing import Any
 
 import keras
 
+from ostinato.keras.layers.catalogue import Cell
 from ostinato.keras.layers.lecture import NARX, LeakyRNN, LeakyRNNCell, NARXCell, SkipRNN, SkipRNNCell
 from ostinato.keras.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 
-__all__ = ["GRU", "LSTM", "NARX", "RNN", "LeakyRNN", "LeakyRNNCell", "NARXCell", "SimpleRNN", "SkipRNN", "SkipRNNCell"]
+__all__ = ["GRU", "LSTM", "NARX", "RNN", "Cell", "LeakyRNN", "LeakyRNNCell", "NARXCell", "SimpleRNN", "SkipRNN",
+           "SkipRNNCell"]
 
 
 def __getattr__(name: str) -> Any:
