@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run(name: str, *options: str | Path) -> str:
-    command = [sys.executable, "-W", "error", EXAMPLES / name, *options]
+    keras = "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"  # Keras 3.15 with NumPy 2
+    command = [sys.executable, "-W", "error", "-W", keras, EXAMPLES / name, *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -44,6 +48,61 @@ def test_two_dimensional_reads_a_file(tmp_path) -> None:
     labels.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 10, *range(10)])))
     options = ["--images", str(images), "--labels", str(labels), "--epochs", "1", "--cell", "elman", "--most", "5"]
     assert re.fullmatch(r"epoch  1: recognised [\d.]+ of 1\n", run("two_dimensional.py", *options))
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("one_hot.py", ["Found 9 unique tokens."]),
+    ("vectorize.py", ["(1, 10000)"]),
+    ("embedding.py", []),
+    ("last_output.py", ["320,000", " 2,080", "Total params: 322,080", "(None, None, 32)", "(None, 32)"]),
+    ("every_output.py", ["320,000", " 2,080", "Total params: 322,080", "(None, None, 32)"]),
+    ("stack.py", ["Total params: 328,320", "(None, None, 32)", "(None, 32)"]),
+])
+def test_the_listings_of_the_slides(name: str, expected: list[str]) -> None:
+    text = run(f"lecture/{name}")
+    for wanted in expected:
+        assert wanted in text
+    assert "unbuilt" not in text and ("every_output" not in name or "(None, 32)" not in text)
+
+
+def reviews(count: int) -> list[tuple[int, list[int]]]:
+    """Numbers of words; the label says which of two words there are more of."""
+    rng = np.random.default_rng(count)
+    made = [rng.integers(10, 60, rng.integers(5, 20)).tolist() for _ in range(count)]
+    return [(i % 2, [*words, *[1 + i % 2] * 6]) for i, words in enumerate(made)]
+
+
+def test_imdb_from_text(tmp_path) -> None:
+    for name in ("train", "test"):
+        lines = [f"{label}\t{' '.join(f'w{word}' for word in words)}" for label, words in reviews(200)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["label\ttext", *lines]), encoding="utf-8")
+    text = run("imdb.py", tmp_path / "train.tsv", tmp_path / "test.tsv", "--epochs", "3")
+    assert "322,080" not in text and "320,000" in text and "val_acc" in text
+    assert float(text.rsplit(maxsplit=1)[1]) > 0.9
+
+
+def test_imdb_from_keras_file(tmp_path) -> None:
+    arrays = {}
+    for name in ("train", "test"):
+        labels, words = zip(*reviews(200), strict=True)
+        arrays |= {f"x_{name}": np.array([list(w) for w in words], dtype=object), f"y_{name}": np.array(labels)}
+    np.savez(tmp_path / "imdb.npz", **arrays)
+    text = run("imdb.py", tmp_path / "imdb.npz", "--epochs", "3")
+    assert float(text.rsplit(maxsplit=1)[1]) > 0.9
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"0\ta\n1\tb\n2\tc\n", "line 3: expected a label (0 or 1), a tab and a text"),
+    (b"0\ta\n0\tb\n", "needs reviews with the label 0 and with the label 1"),
+    (b"0\t\xff\n", "cannot be read"),
+])
+def test_imdb_refuses(content: bytes, message: str, tmp_path) -> None:
+    (tmp_path / "bad.tsv").write_bytes(content)
+    (tmp_path / "bad.npz").write_bytes(content)
+    for files, wanted in ((["bad.tsv", "bad.tsv"], message), (["bad.npz"], "not Keras's imdb.npz")):
+        command = [sys.executable, EXAMPLES / "imdb.py", *(tmp_path / file for file in files)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and wanted in done.stderr and "Traceback" not in done.stderr
 
 
 def test_every_example_is_run_here() -> None:

@@ -93,12 +93,12 @@ class Weightless:
 
     def _run(self, named: Mapping[str, Tensor], x: Tensor, initial: Sequence[Tensor], lengths: Tensor | None,
              mask: Tensor | None, constants: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        cell = self.recurrent.cell
+        cell, dtype = self.recurrent.cell, initial[0].dtype  # x may be of whole numbers
         if lengths is None and mask is None:
-            given = Arguments([x], list(constants), list(initial), None, None, x.dtype)
+            given = Arguments([x], list(constants), list(initial), None, None, dtype)
         else:
             starts = [s.transpose(0, 1) if len(s) > 1 else s[0] for s in initial]
-            given = check(cell, x, starts, lengths, mask, None, constants, False, x.dtype)
+            given = check(cell, x, starts, lengths, mask, None, constants, False, dtype)
         plan = self.plan(named, given)
         if given.packing is not None and not can_pack(plan, given):
             given = given.dense

@@ -6,12 +6,13 @@ from typing import Any
 
 import keras
 import torch
-from keras import ops
 from torch import Tensor
 
 from ostinato import cells
 from ostinato.cell import Cell as OstinatoCell
 from ostinato.keras.layers.past import Past
+
+ops: Any = keras.ops
 
 OF_LAYER = ("name", "trainable", "dtype")
 

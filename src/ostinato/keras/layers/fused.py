@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import torch
-from keras import tree
 from torch import Tensor
 
 from ostinato.engines.choice import FallbackError, is_strict
 from ostinato.keras.layers.past import Past
-from ostinato.keras.layers.step import KerasStep, masks_of, variables_of
+from ostinato.keras.layers.step import KerasStep, masks_of, parts_of, settings_of, variables_of
 from ostinato.program import CannotTrace
 from ostinato.recurrent import Recurrent
 from ostinato.recurrent.weightless import Weightless
+
+tree: Any = keras.tree
 
 
 class Fused:
@@ -27,7 +29,7 @@ class Fused:
         states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         mask = tree.flatten(mask)[0] if mask is not None else None
         if sequences.is_meta or torch.compiler.is_compiling():  # a shape or a graph is asked for, and no loop is run
-            return super().inner_loop(sequences, initial_state, mask, training)
+            return super().inner_loop(sequences, initial_state, mask, training)  # type: ignore[misc] # Keras's
         masks = masks_of(self.cell)[1] if training else []
         try:
             run = self._loop(sequences, states, bool(training), masks)
@@ -47,6 +49,8 @@ class Fused:
 
     def _starts(self: Any, states: list) -> list[Tensor]:
         """The states as the loop begins with them, ``[D, B, n]`` each."""
+        if self.stateful:  # they are written over before the gradient is taken
+            states = tree.map_structure(torch.clone, states)
         if isinstance(self.cell, Past):
             return [self.cell.history(state, i).transpose(0, 1) for i, state in enumerate(states)]
         return [state.unsqueeze(0) for state in tree.flatten(states)]
@@ -60,7 +64,7 @@ class Fused:
     def _loop(self: Any, sequences: Tensor, states: list, training: bool, masks: list[Tensor]) -> Weightless:
         """What repeats the cell in this mode, made when it is first needed."""
         loops = self.__dict__.setdefault("_ostinato_loops", {})
-        key = (id(self.cell), training, len(masks))
+        key = (training, len(masks), *(settings_of(part) for part in parts_of(self.cell)))
         if key not in loops:
             cell = KerasStep(self.cell, tree.map_structure(lambda s: s.detach(), states), training)
             loops[key] = Weightless(Recurrent(cell, batch_first=False), {})
@@ -71,7 +75,7 @@ class Fused:
         if is_strict():
             raise FallbackError(f"{self.name} would run step by step: {refusal}") from refusal
         self.__dict__["_ostinato_last"] = refusal
-        return super().inner_loop(*call)
+        return super().inner_loop(*call)  # type: ignore[misc]
 
     def explain(self: Any) -> str:
         """Which engine ran the last call and why, in words."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from ostinato.keras.layers.fused import Fused
 from ostinato.keras.layers.past import Past
 
+ops: Any = keras.ops
 registered = keras.saving.register_keras_serializable("ostinato")
 OF_LAYER = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask",
             "activity_regularizer", "name", "trainable", "dtype", "input_shape", "batch_shape")
@@ -52,7 +52,7 @@ class LeakyRNNCell(keras.layers.SimpleRNNCell):
     def call(self, sequence: Any, states: Any, training: bool = False) -> tuple[Any, Any]:
         last = states[0] if isinstance(states, (list, tuple)) else states  # [B, units]
         new, _ = super().call(sequence, states, training=training)
-        h = (1 - 1 / self.tau) * last + (1 / self.tau) * new
+        h = (1 - 1 / self.tau) * last + (1 / self.tau) * new  # type: ignore[operator]
         return h, [h] if isinstance(states, (list, tuple)) else h
 
     def get_config(self) -> dict[str, Any]:

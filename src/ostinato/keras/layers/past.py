@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from keras import ops
+import keras
 from torch import Tensor
+
+ops: Any = keras.ops
 
 
 class Past:

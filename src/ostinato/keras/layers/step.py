@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import keras
 import torch
-from keras import tree
 from torch import Tensor, nn
 
 from ostinato.cell import Cell
 from ostinato.keras.layers.past import Past
 
+tree: Any = keras.tree
 MASKS = ("_dropout_mask", "_recurrent_dropout_mask")
 """Where a cell of Keras keeps its masks from step to step."""
+
+SETTINGS = (int, float, str, type(None), FunctionType)
 
 
 def parts_of(cell: Any) -> list[Any]:
@@ -36,6 +39,11 @@ def masks_of(cell: Any) -> tuple[list[Any], list[Tensor]]:
                 places.append((part, name, len(found) if isinstance(kept, (list, tuple)) else None))
                 masks += found
     return places, masks
+
+
+def settings_of(cell: Any) -> tuple[Any, ...]:
+    """What a cell's ``call`` may depend on beside its weights: its numbers, names, functions, and which cell it is."""
+    return id(cell), *((name, value) for name, value in vars(cell).items() if isinstance(value, SETTINGS))
 
 
 def variables_of(cell: Any) -> list[Any]:

@@ -1,0 +1,3 @@
+from ostinato.keras.layers import Embedding
+
+embedding_layer = Embedding(1000, 64)
