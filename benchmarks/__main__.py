@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "checkpoint",
-         "inference", "teacher", "image"]
+         "inference", "teacher", "image", "keras"]
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def main() -> None:
     utils.set_random_seed(options.seed)
     order = np.random.default_rng(options.seed).permutation(len(x_train))  # validation takes the last ones
 
-    model = Sequential()
+    model: Any = Sequential()
     model.add(Embedding(WORDS, 32))
     model.add(SimpleRNN(32))
     model.add(Dense(1, activation="sigmoid"))

@@ -1,7 +1,8 @@
-"""JAX and ONNX Runtime, in an environment and a process of their own, as contestants.
+"""JAX, ONNX Runtime and Keras's backends, in environments and processes of their own, as contestants.
 
-The environment is build/bench/rivals-venv, made from requirements.txt when it is first needed. A worker process there
-answers over a pipe, so that its turns and ours alternate while the other side waits; it keeps the time of its own runs.
+The environment is build/bench/rivals-venv, made from rivals-requirements.txt when it is first needed (for Keras's
+backends build/bench/keras-venv, from keras-requirements.txt). A worker process there answers over a pipe, so that its
+turns and ours alternate while the other side waits; it keeps the time of its own runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,20 @@ class Rival:
     """A worker process.
 
     Args:
-        name: "jax" or "onnx": the module of this package that the worker runs.
+        name: "jax", "onnx" or "keras": the module of this package that the worker runs.
         threads: how many it may use.
+        interpreter: the Python that runs it. Default: that of the rivals' environment.
+        settings: more for the process's environment.
     """
 
-    def __init__(self, name: str, threads: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "NPROC": str(threads), "JAX_PLATFORMS": "cpu"}
+    def __init__(self, name: str, threads: int, interpreter: Path | None = None,
+                 settings: Mapping[str, str] | None = None) -> None:
+        environment = {**os.environ, **(settings or {}), "OMP_NUM_THREADS": str(threads), "NPROC": str(threads),
+                       "JAX_PLATFORMS": "cpu"}
         if threads == 1:
             environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        self.process = subprocess.Popen([str(python()), "-u", str(HERE / "worker.py"), name, str(threads)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        command = [str(interpreter or python()), "-u", str(HERE / "worker.py"), name, str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self.version = self.ask("version")
 
     def ask(self, *request: Any) -> Any:
@@ -95,18 +100,18 @@ class Remote(Contestant):
         return seconds
 
 
-def python() -> Path:
-    """The interpreter of the rivals' environment, which is made if it is not there.
+def python(kind: str = "rivals") -> Path:
+    """The interpreter of an environment of rivals, "rivals" or "keras", which is made if it is not there.
 
     Raises:
         Unavailable: when pip fails.
     """
-    folder = ROOT / "build/bench/rivals-venv"
+    folder = ROOT / f"build/bench/{kind}-venv"
     found = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    wanted, stamp = HERE / "requirements.txt", folder / "installed.txt"
+    wanted, stamp = HERE / f"{kind}-requirements.txt", folder / "installed.txt"
     if stamp.exists() and stamp.read_text("utf-8") == wanted.read_text("utf-8"):
         return found
-    print(f"installing JAX and ONNX Runtime in {folder} ...", flush=True)
+    print(f"installing what we are compared with in {folder} ...", flush=True)
     venv.create(folder, clear=True, with_pip=True)
     done = subprocess.run([str(found), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(wanted)],
                           capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The rivals' side of the pipe: ``worker.py jax|onnx THREADS``. It runs in their environment, which has no torch.
+"""The rivals' side of the pipe: ``worker.py jax|onnx|keras THREADS``. It runs in their environment.
 
 Requests and answers are pickles on standard input and output: ("version",), ("make", work, kind, weights, x, seed),
 ("answer",), ("take", runs); the answer is (True, value) or (False, what went wrong).
