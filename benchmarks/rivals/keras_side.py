@@ -30,7 +30,7 @@ class Made:
 
     def __init__(self, kind: str, weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> None:
         shape, units = x.shape[1:], weights["1"].shape[0]
-        self.model = keras.Sequential([keras.Input(shape), getattr(layers(), kind)(units), keras.layers.Dense(1)])
+        self.model: Any = keras.Sequential([keras.Input(shape), getattr(layers(), kind)(units), keras.layers.Dense(1)])
         self.model.set_weights([weights[str(i)] for i in range(len(weights))])
         self.model.compile(optimizer="rmsprop", loss="mse")
         self.x, self.y = x, y
