@@ -23,6 +23,8 @@ class State(NamedTuple):
     delays: tuple[int, ...]
     initial: float | str
     """A number, or the path of a parameter or buffer of the cell, ``[*shape]``."""
+    symbols: int | None = None
+    """K, where its values are the numbers of symbols, 0 to K - 1."""
 
     @property
     def depth(self) -> int:
@@ -54,7 +56,7 @@ class Cell(nn.Module):
     ...     def step(self, x, h):
     ...         return (1 - 1 / self.tau) * h + (1 / self.tau) * torch.tanh(self.W(x) + self.U(h))
     >>> Leaky(3, 4).states
-    (State(name='h', shape=(4,), delays=(1,), initial=0.0),)
+    (State(name='h', shape=(4,), delays=(1,), initial=0.0, symbols=None),)
     """
 
     inputs: int = 1
@@ -68,8 +70,9 @@ class Cell(nn.Module):
         self._states: dict[str, State] = {}
 
     def add_state(
-        self, name: str, size: int | Sequence[int], delays: Sequence[int] = (1,), initial: float | str = 0.0
-    ) -> None:
+        self, name: str, size: int | Sequence[int], delays: Sequence[int] = (1,), initial: float | str = 0.0,
+        symbols: int | None = None,
+    ) -> None:  # fmt: skip
         """Declare something that changes over time.
 
         Args:
@@ -79,9 +82,11 @@ class Cell(nn.Module):
                 ``(1, ..., D)`` for D output delays.
             initial: what the state is before the first step and after a reset: a number for every element, or the
                 name (the path, with dots) of a parameter or buffer of the cell, of the state's shape.
+            symbols: K, for a state whose values are the numbers of symbols, 0 to K - 1: a call refuses initial values
+                and a teacher's values that are none of them. Default: any values.
 
         Raises:
-            ValueError: on a name used twice, a size or a delay below one, or a delay given twice.
+            ValueError: on a name used twice, a size, a delay or a count of symbols below one, or a delay given twice.
         """
         if "_states" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}.__init__ must call super().__init__() before add_state()")
@@ -95,7 +100,10 @@ class Cell(nn.Module):
             raise ValueError(f"state {name!r}: sizes must be at least 1, got {shape}")
         if not delays or min(delays) < 1 or len(set(delays)) != len(delays):
             raise ValueError(f"state {name!r}: delays must be different whole numbers from 1 up, got {delays}")
-        self._states[name] = State(name, shape, delays, initial if isinstance(initial, str) else float(initial))
+        if symbols is not None and symbols < 1:
+            raise ValueError(f"state {name!r}: symbols must be at least 1, got {symbols}")
+        first = initial if isinstance(initial, str) else float(initial)
+        self._states[name] = State(name, shape, delays, first, symbols)
 
     def begin(self, name: str, initial: float | str) -> None:
         """Let a declared state begin with something else; ``initial`` as for :meth:`add_state`.

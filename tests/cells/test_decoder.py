@@ -176,3 +176,42 @@ ERRORS = [
 def test_errors(call, kind, words) -> None:
     with pytest.raises(kind, match=words):
         call()
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("wrong", [K, -1, 2.5, float("nan")])
+def test_what_is_no_symbol_is_refused(wrong: float, batch_first: bool) -> None:
+    module = Recurrent(decoder(), batch_first=batch_first)
+    targets = torch.full((2, 4), 3.0, dtype=torch.float64)
+    targets[1, 2] = wrong
+    targets = targets if batch_first else targets.T
+    says = re.escape(f"teacher['y'] must be one of 6 symbols, 0 to 5, got {wrong:g} at step 2 of sequence 1")
+    with pytest.raises(ValueError, match=says):
+        module(teacher={"y": targets})
+    own = targets != 3
+    module(teacher={"y": targets}, own=own)  # there it is not read
+    module(teacher={"y": targets}, lengths=[4, 2])  # nor there, behind the end
+    module(teacher={"y": targets}, mask=~own)
+    with pytest.raises(ValueError, match=says):
+        module(teacher={"y": targets}, lengths=[4, 3])
+
+
+def test_a_first_state_that_is_no_symbol_is_refused_also_below_a_wrapper() -> None:
+    h = zeros(2, 2)
+    with pytest.raises(ValueError, match=re.escape("'y' must be one of 6 symbols, 0 to 5, got 6 of sequence 1")):
+        Recurrent(decoder())(initial=[torch.tensor([5.0, 6.0], dtype=torch.float64), *h], steps=3)
+    assert cells.Zoneout(decoder(), 0.1).states[0].symbols == K
+    assert cells.ValueDecoder(cells.Elman(2, H), 2).states[0].symbols is None
+
+
+def test_symbols_stay_in_a_saved_decoder(tmp_path) -> None:
+    module = Recurrent(decoder())
+    module(steps=2, batch=1)
+    ostinato.save(module, tmp_path)
+    with pytest.raises(ValueError, match="got 6 at step 0 of sequence 0"):
+        ostinato.load(tmp_path)(teacher={"y": torch.full((1, 2), 6.0, dtype=torch.float64)})
+
+
+def test_a_count_of_symbols_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="state 'y': symbols must be at least 1, got 0"):
+        ostinato.Cell().add_state("y", 1, symbols=0)

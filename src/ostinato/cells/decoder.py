@@ -41,6 +41,7 @@ class OwnOutput(Cell):
         shape: that of ``y``.
         input_size, context_size: the widths of the input and the constant; 0 for none.
         start: what every element of ``y`` is before the first step.
+        symbols: how many there are, where ``y`` is one.
 
     Raises:
         TypeError: when ``cell`` is none.
@@ -48,7 +49,7 @@ class OwnOutput(Cell):
     """
 
     def __init__(self, cell: Cell, outputs: int, shape: tuple[int, ...], input_size: int, context_size: int,
-                 start: float) -> None:
+                 start: float, symbols: int | None = None) -> None:
         super().__init__()
         if not isinstance(cell, Cell):
             raise TypeError(f"{type(self).__name__} repeats an ostinato.Cell, got a {type(cell).__name__}")
@@ -57,11 +58,11 @@ class OwnOutput(Cell):
         self.cell, self.input_size, self.context_size = cell, input_size, context_size
         like = next(cell.parameters(), torch.empty(0))
         self.V = nn.Linear(output_size(cell), outputs, device=like.device, dtype=like.dtype)
-        self.add_state("y", shape, initial=start)
+        self.add_state("y", shape, initial=start, symbols=symbols)
         for s in cell.states:
             if s.name == "y":
                 raise ValueError(f"{type(cell).__name__} has a state 'y', which is what the decoder calls its output")
-            self.add_state(s.name, s.shape, s.delays, within("cell", s.initial))
+            self.add_state(s.name, s.shape, s.delays, within("cell", s.initial), s.symbols)
         initialise.glorot(self.V)
 
     def step(self, *given: Tensor) -> Any:
@@ -152,7 +153,7 @@ class Decoder(OwnOutput):
     Raises:
         TypeError: when ``cell`` is none.
         ValueError: on a size below 1, a start that is no symbol, an unknown choice, a cell with a state ``y`` of its
-            own; in ``step``, on a dtype that cannot count to K.
+            own; in ``step``, on a dtype that cannot count to K; in a call, on targets or first states that are none.
 
     Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
     EMNLP 2014; Sutskever, Vinyals and Le, "Sequence to Sequence Learning with Neural Networks", NIPS 2014.
@@ -170,7 +171,7 @@ class Decoder(OwnOutput):
         if not 0 <= start < symbols:
             raise ValueError(f"start must be one of the {symbols} symbols, 0 to {symbols - 1}, got {start}")
         check_choice("choice", choice, CHOICES)
-        super().__init__(cell, symbols, (), input_size, context_size, float(start))
+        super().__init__(cell, symbols, (), input_size, context_size, float(start), symbols)
         self.symbols, self.choice = symbols, choice
         self.E = nn.Embedding(symbols, embedding_size, device=self.V.weight.device, dtype=self.V.weight.dtype)
 

@@ -71,7 +71,7 @@ class RowAbove(Cell2d):
                              f"{list(cell.states[0].shape)}")
         self.cell = cell
         for state in cell.states:
-            self.add_state(state.name, state.shape, state.delays, within("cell", state.initial))
+            self.add_state(state.name, state.shape, state.delays, within("cell", state.initial), state.symbols)
 
     @property
     def above(self) -> tuple[State, ...]:

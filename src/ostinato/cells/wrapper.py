@@ -39,7 +39,7 @@ class Wrapper(Cell):
     def declare(self, states: Sequence[State]) -> None:
         """Have these states of the cell inside."""
         for s in states:
-            self.add_state(s.name, s.shape, s.delays, within("cell", s.initial))
+            self.add_state(s.name, s.shape, s.delays, within("cell", s.initial), s.symbols)
 
     def step(self, *args: Tensor) -> tuple[Tensor, ...]:
         states, output = self.inside(*self.split(args))

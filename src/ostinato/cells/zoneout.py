@@ -56,7 +56,7 @@ class Zoneout(Wrapper):
         """Have these states of the cell inside, each also as it was one step ago."""
         for s in states:
             delays = s.delays if 1 in s.delays else (1, *s.delays)
-            self.add_state(s.name, s.shape, delays, within("cell", s.initial))
+            self.add_state(s.name, s.shape, delays, within("cell", s.initial), s.symbols)
 
     def step(self, *args: Tensor) -> tuple[Tensor, ...]:
         inputs, past, constants = self.split(args)

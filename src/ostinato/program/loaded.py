@@ -41,7 +41,7 @@ class ProgramCell(Cell):
         super().__init__()
         self.name, self.variants = name, tuple(variants)
         for s in states:
-            self.add_state(s.name, s.shape, s.delays, s.initial)
+            self.add_state(s.name, s.shape, s.delays, s.initial, s.symbols)
         for full, value in [*parameters.items(), *buffers.items()]:
             *path, last = full.split(".")
             module: nn.Module = self

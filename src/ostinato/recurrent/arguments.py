@@ -7,15 +7,23 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch import Tensor
 
 from ostinato.cell import Cell
 from ostinato.engines.ragged import Packing
 from ostinato.noise import Draw
 from ostinato.recurrent.lead import lead_of
 from ostinato.recurrent.masks import complete, find
-from ostinato.recurrent.teacher import NOBODY, NOTHING, Lessons, Teacher, check_teacher, lessons
+from ostinato.recurrent.teacher import (
+    NOBODY,
+    NOTHING,
+    Lessons,
+    Teacher,
+    check_symbols,
+    check_teacher,
+    lessons,
+    readable,
+)
 
 Tensors = Tensor | Sequence[Tensor]
 Lengths = Tensor | Sequence[int]
@@ -180,11 +188,11 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     live = packing = None
     if lengths is not None:
         lengths = whole_lengths(lengths, steps, batch)
-        can_pack = reset is None and device.type == "cpu" == lengths.device.type and _readable(lengths, *seen)
+        can_pack = reset is None and device.type == "cpu" == lengths.device.type and readable(lengths, *seen)
         live, packing = (None, Packing(lengths)) if can_pack else (_live(lengths, steps, device), None)
     elif mask is not None:
         live = _flags(mask, "mask", steps, batch, batch_first, device)
-        packing = _from_mask(live) if reset is None and device.type == "cpu" and _readable(live, *seen) else None
+        packing = _from_mask(live) if reset is None and device.type == "cpu" and readable(live, *seen) else None
         live = live if packing is None else None
     given = [_widened(c, dtype, "constants") for c in fixed]
     for c in given:
@@ -195,7 +203,8 @@ def check(cell: Cell, x: Tensors, initial: Tensors | None, lengths: Lengths | No
     if live is not None:
         flags = None if flags is None else flags & live
         inputs = [_filled(v, live) for v in inputs]
-    taught = check_teacher(cell, teacher, own, (steps, batch), batch_first, device)
+    counts = live if packing is None or teacher is None else packing.live(steps)
+    taught = check_teacher(cell, teacher, own, (steps, batch), batch_first, device, counts)
     values = {name: _widened(v if v.is_floating_point() else v.to(dtype), dtype, f"teacher[{name!r}]")
               for name, v in taught.values.items()}
     return Arguments(inputs, given, starts, live, flags, dtype, packing, {} if drawn is None else drawn, batch_first,
@@ -246,7 +255,7 @@ def whole_lengths(lengths: Lengths, steps: int, batch: int) -> Tensor:
         raise TypeError(f"lengths must be whole numbers, got {lengths.dtype}")
     if tuple(lengths.shape) != (batch,):
         raise ValueError(f"lengths must be one number a sequence, [{batch}], got the shape {list(lengths.shape)}")
-    if lengths.device.type == "cpu" and _readable(lengths) and batch:
+    if lengths.device.type == "cpu" and readable(lengths) and batch:
         low, high = int(lengths.min()), int(lengths.max())
         if low < 0 or high > steps:
             at = int((lengths.lt(0) | lengths.gt(steps)).nonzero()[0])
@@ -263,11 +272,6 @@ def _from_mask(live: Tensor) -> Packing | None:
     """The packing of a mask ``[T, B]`` that only says where sequences end."""
     lengths = live.sum(0)
     return Packing(lengths) if torch.equal(_live(lengths, len(live), live.device), live) else None
-
-
-def _readable(*values: Tensor) -> bool:
-    """Whether the numbers can be looked at: not inside a compiler or torch.func."""
-    return all(type(v) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(v) for v in values)
 
 
 def _flags(value: Tensor, name: str, steps: int, batch: int, batch_first: bool, device: torch.device) -> Tensor:
@@ -297,5 +301,7 @@ def start_values(cell: Cell, initial: Tensors | None, batch: int, dtype: torch.d
         if not value.is_floating_point():
             raise TypeError(f"the initial state {s.name!r} must be {dtype}, got {value.dtype}")
         value = _widened(value, dtype, f"the initial state {s.name!r}")
-        out.append(value.transpose(0, 1) if s.depth > 1 else value.unsqueeze(0))
+        past = value.transpose(0, 1) if s.depth > 1 else value.unsqueeze(0)  # [D, B, ...]
+        check_symbols(s, past, f"the initial state {s.name!r}")
+        out.append(past)
     return out

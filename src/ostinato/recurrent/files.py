@@ -105,7 +105,7 @@ def describe(recurrent: Recurrent) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return {
         "format": FORMAT,
         "cell": cell.name if isinstance(cell, ProgramCell) else type(cell).__name__,
-        "states": [[s.name, list(s.shape), list(s.delays), s.initial] for s in cell.states],
+        "states": [[s.name, list(s.shape), list(s.delays), s.initial, s.symbols] for s in cell.states],
         "batch_first": recurrent.batch_first,
         "reverse": recurrent.reverse,
         "save": recurrent.save_policy,
@@ -174,8 +174,9 @@ def restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Recurren
     if description.get("format") != FORMAT:
         raise ModelFileError(f"saved in format {description.get('format')!r}, this version of Ostinato reads {FORMAT}")
     try:
-        states = [State(str(name), tuple(shape), tuple(delays), initial if isinstance(initial, str) else float(initial))
-                  for name, shape, delays, initial in description["states"]]
+        states = [State(str(name), tuple(shape), tuple(delays), initial if isinstance(initial, str) else float(initial),
+                        *symbols)  # what was saved before there were symbols has none
+                  for name, shape, delays, initial, *symbols in description["states"]]
         frozen = set(description["frozen"])
         parameters = {name: nn.Parameter(tensors[name], requires_grad=name not in frozen)
                       for name in description["parameters"]}

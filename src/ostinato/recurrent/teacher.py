@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
-from ostinato.cell import Cell
+from ostinato.cell import Cell, State
 from ostinato.engines.ragged import Packing
 from ostinato.program.teacher import OWN, lesson
 
@@ -29,8 +30,8 @@ NOBODY = Teacher({}, None)
 
 
 def check_teacher(cell: Cell, teacher: Mapping[str, Tensor] | None, own: Tensor | None, lead: tuple[int, int],
-                  batch_first: bool, device: torch.device) -> Teacher:
-    """Check what a call says of teachers.
+                  batch_first: bool, device: torch.device, live: Tensor | None = None) -> Teacher:
+    """Check what a call says of teachers; ``live``, bool ``[T, B]``, says where there are steps.
 
     Raises:
         ValueError, TypeError: naming the state, what was expected and what came.
@@ -60,7 +61,35 @@ def check_teacher(cell: Cell, teacher: Mapping[str, Tensor] | None, own: Tensor 
         if tuple(own.shape) != shown:
             raise ValueError(f"own must be {list(shown)}, got {list(own.shape)}")
         own = (own.transpose(0, 1) if batch_first else own).to(device)
+    for name, value in values.items():
+        counts = [flags for flags in (live, None if own is None else ~own) if flags is not None]
+        check_symbols(states[name], value, f"teacher[{name!r}]", counts)
     return Teacher(values, own)
+
+
+def check_symbols(state: State, value: Tensor, name: str, counts: Sequence[Tensor] | None = None) -> None:
+    """Refuse values of a state of symbols that are none.
+
+    Args:
+        value: ``[T, B, *shape]``, or past values ``[D, B, *shape]``.
+        name: what they are called.
+        counts: for values of steps, bool ``[T, B]`` each; where one is false nothing is looked at.
+
+    Raises:
+        ValueError: naming the value, the symbols that there are, and its place.
+    """
+    if state.symbols is None or not readable(value, *counts or ()):
+        return
+    wrong = (value < 0) | (value >= state.symbols)
+    if value.is_floating_point():
+        wrong |= value != value.floor()  # so is what is not a number
+    for flags in counts or ():
+        wrong &= flags.reshape(*flags.shape, *[1] * (value.dim() - 2))
+    if wrong.any():
+        step, sequence, *rest = wrong.nonzero()[0].tolist()
+        where = f"of sequence {sequence}" if counts is None else f"at step {step} of sequence {sequence}"
+        raise ValueError(f"{name} must be one of {state.symbols} symbols, 0 to {state.symbols - 1}, got "
+                         f"{value[(step, sequence, *rest)].item():g} {where}")
 
 
 def _kind(value: object) -> str:
@@ -144,3 +173,8 @@ class _Flagged:
         place = place * self.batch + torch.arange(self.batch, device=place.device)
         read = self.pool.index_select(0, place.flatten()).unflatten(0, place.shape)
         return (read[:-1].flip(0) if self.reverse else read[:-1]), read[-1]
+
+
+def readable(*values: Tensor) -> bool:
+    """Whether the numbers can be looked at: not inside a compiler or torch.func."""
+    return all(type(v) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(v) for v in values)
