@@ -13,6 +13,7 @@ from ostinato.layers.designs import (
 )
 from ostinato.layers.drop_in import GRU, LSTM, RNN
 from ostinato.layers.feedback import Feedback
+from ostinato.layers.files import load, save
 from ostinato.layers.images import Patches, ReNet
 from ostinato.layers.recurrent2d import Recurrent2d
 from ostinato.layers.stack import Stack
@@ -39,6 +40,8 @@ __all__ = [
     "StackStream",
     "TDNNStream",
     "lecture_parameters",
+    "load",
     "log_loss",
     "probabilities",
+    "save",
 ]
