@@ -6,7 +6,7 @@ import torch
 from close import assert_close
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from ostinato import Recurrent, engine
+from ostinato import Recurrent, cells, engine
 from ostinato.engines.choice import ENGINES
 from ostinato.engines.cpu import CPU, unavailable
 from ostinato.engines.plan import Plan
@@ -128,9 +128,12 @@ def test_many_cotangents_at_once():
 
 @native
 def test_who_does_without_padding():
-    """The CPU engine, unless a sequence has constants of its own, there are resets, or torch.func looks."""
+    """The CPU engine, unless there are resets, constants are wide, or torch.func looks."""
     rnn = Recurrent(catalogue.build("lstm"))
-    x = catalogue.inputs(rnn.cell, STEPS, 2)
+    dropping = Recurrent(cells.RecurrentDropout(catalogue.build("gru"), 0.5))
+    drawn = dropping.draw(x := catalogue.inputs(rnn.cell, STEPS, 2))
+    told, wide = Recurrent(cells.ValueDecoder(cells.GRU(5, 4), 3, context_size=2)), torch.ones(2, 2)
+    seeing = Recurrent(cells.ValueDecoder(cells.GRU(83, 4), 3, context_size=80))
     seen = []
 
     class Looking(CPU):
@@ -143,10 +146,47 @@ def test_who_does_without_padding():
         ENGINES["cpu"] = Looking
         rnn(x, lengths=[4, 2])
         rnn(x, mask=torch.arange(STEPS) < torch.tensor([[4], [2]]))
+        dropping(x, lengths=[4, 2], drawn=drawn)
+        told(steps=STEPS, constants=wide, lengths=[4, 2])
+        seeing(steps=STEPS, constants=wide.repeat(1, 40), lengths=[4, 2])
         rnn(x, mask=torch.arange(STEPS) >= torch.tensor([[4], [2]]))
         rnn(x, lengths=[4, 2], reset=torch.zeros(2, STEPS, dtype=torch.bool))
         torch.func.vmap(lambda x: rnn(x, lengths=[4, 2])[0])(x.unsqueeze(0))
     finally:
         ENGINES.clear()
         ENGINES.update(before)
-    assert [None if s is None else tuple(s) for s in seen] == [(2, 2, 1, 1), (2, 2, 1, 1), None, None, None]
+    assert [None if s is None else tuple(s) for s in seen] == [*[(2, 2, 1, 1)] * 4, *[None] * 4]
+
+
+OF_A_SEQUENCE = {
+    "a mask": lambda: cells.RecurrentDropout(catalogue.build("lstm"), 0.4, input_p=0.3),
+    "masks of all kinds": lambda: cells.Zoneout(
+        cells.WeightDropout(cells.RecurrentDropout(catalogue.build("gru"), 0.5), 0.3), 0.2),
+    "a constant": lambda: cells.ValueDecoder(cells.LSTM(3 + 3 + 2, 5), 3, input_size=3, context_size=2).double(),
+    "both": lambda: cells.ValueDecoder(
+        cells.RecurrentDropout(cells.GRU(3 + 3 + 2, 5), 0.5), 3, input_size=3, context_size=2).double(),
+}  # fmt: skip
+
+
+@native
+@each_lengths
+@pytest.mark.parametrize("given", [{}, {"reverse": True}, {"checkpoint": 2}], ids=str)
+@pytest.mark.parametrize("name", OF_A_SEQUENCE)
+def test_what_a_sequence_has_of_its_own(name, given, lengths):
+    """Masks that stay for a sequence, and constants: as with padding, and as on the reference engine."""
+    torch.manual_seed(3)
+    rnn = Recurrent(OF_A_SEQUENCE[name](), **given)
+    x = torch.randn(len(lengths), STEPS, 3, dtype=torch.float64, requires_grad=True)
+    q = [torch.randn(len(lengths), 2, dtype=torch.float64, requires_grad=True)] if "mask" not in name else []
+    drawn = rnn.draw(x, constants=q)
+    found = []
+    for name_of, how in (("cpu", {"lengths": lengths}), ("reference", {"lengths": lengths}), ("cpu", {
+            "mask": torch.arange(STEPS) < torch.tensor(lengths)[:, None],
+            "reset": torch.zeros(len(lengths), STEPS, dtype=torch.bool)})):
+        with engine(name_of):
+            outputs, ends, states = rnn(x, constants=q, drawn=drawn, return_all_states=True, **how)
+            value = torch.sin(outputs).sum() + sum((e * e).sum() for e in (*ends, *states.values()))
+            grads = torch.autograd.grad(value, [x, *q, *rnn.cell.parameters()], materialize_grads=True)
+            found.append([outputs, *ends, *states.values(), *grads])
+    assert_close(found[0], found[1])
+    assert_close(found[0], found[2])

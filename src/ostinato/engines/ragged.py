@@ -43,6 +43,10 @@ class Packing:
             rows, index = value, self.step * batch + self.row
         return rows.flatten(0, 1).index_select(0, index).unsqueeze(1)
 
+    def spread(self, value: Tensor) -> Tensor:
+        """What sequences have of their own, ``[B, ...]``, at each of their steps: ``[N, 1, ...]``."""
+        return value.index_select(0, self.row).unsqueeze(1)
+
     def unpack(self, value: Tensor, steps: int, batch_first: bool) -> Tensor:
         """``[N, 1, ...]`` to ``[T, B, ...]``, zero at padding; in memory, with the batch first or the time."""
         index = self.row * steps + self.step if batch_first else self.step * self.batch + self.row

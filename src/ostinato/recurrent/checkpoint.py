@@ -110,9 +110,10 @@ def _mask_between(mask: Callable[[Draw], Tensor], begin: int, end: int, asked: D
 
 
 def spread(plan: Plan, named: dict[str, Tensor], given: Arguments) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What a program takes by name: the sequences, a mask of each step or a teacher's values; and what is the same for
-    all steps."""
-    each = {d.name for d in plan.program.draws if d.each == "step"}
+    """What a program takes by name: the sequences, such as a mask of each step or a teacher's values; and what is the
+    same for all steps."""
+    program = plan.program
+    each = {name for name, i in program.inputs.items() if program.parts[i] == "X"}
     moving = {name: v for name, v in given.drawn.items() if name in each} | given.taught.inputs
     return moving, named | {name: v for name, v in given.drawn.items() if name not in each}
 

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from ostinato.engines.plan import Plan
 from ostinato.engines.ragged import Packing
 from ostinato.noise import Draw
 from ostinato.program import CannotTrace, Program, Signature, trace
+from ostinato.program.by_row import by_row, reads_sequences
 from ostinato.program.evaluate import Run
 from ostinato.program.loaded import ProgramCell, input_spec
 from ostinato.program.loop_features import LIVE, RESET, register, with_features
@@ -101,13 +103,16 @@ class Programs:
             probe(cell, program, signature, by_program, by_step)
         return program
 
-    def plan(self, program: Program, live: bool, reset: bool, all_states: bool, taught: tuple = NOBODY.kinds) -> Plan:
+    def plan(self, program: Program, live: bool, reset: bool, all_states: bool, taught: tuple = NOBODY.kinds,
+             packed: bool = False) -> Plan:
         """The plan that runs the latest program with these features of the loop."""
         assert self.last is not None
-        key = (self.last, live, reset, all_states, taught)
+        rows = packed and reads_sequences(program)
+        key = (self.last, live, reset, all_states, taught, rows)
         if key not in self.plans:
             self.plans = {k: v for k, v in self.plans.items() if k[0] in self.found}
             program = with_teacher(program, *taught) if taught != NOBODY.kinds else program
+            program = by_row(program) if rows else program
             self.plans[key] = Plan(with_features(program, live, reset, all_states), self.save)
         return self.plans[key]
 
@@ -115,7 +120,8 @@ class Programs:
         """What runs a call. As long as nothing of the cell is replaced, the fingerprint need not be taken."""
         if self.watch is None or not self.watch.unchanged(cell):
             self.watch, self.ready = Watch(cell), {}
-        key = (given.kinds, given.live is None, given.reset is None, all_states, given.teacher.kinds)
+        packed = given.packing is not None
+        key = (given.kinds, given.live is None, given.reset is None, all_states, given.teacher.kinds, packed)
         found = self.ready.get(key)
         if found is None:
             self._key(cell, signature_of(given))
@@ -128,7 +134,8 @@ class Programs:
         program = self.found[self.last]
         if isinstance(program, CannotTrace):
             return Ready(self.last, program, [], ())
-        plan = self.plan(program, given.live is not None, given.reset is not None, all_states, given.teacher.kinds)
+        plan = self.plan(program, given.live is not None, given.reset is not None, all_states, given.teacher.kinds,
+                         given.packing is not None)
         places = [place[:3] for place in tensors_of(cell) if place[2] in plan.program.inputs]
         return Ready(self.last, plan, places, program.draws)
 
@@ -198,12 +205,17 @@ class Ready(NamedTuple):
 
 
 def can_pack(plan: Plan | CannotTrace, given: Arguments) -> bool:
-    """Whether a call can do without its padding: on the CPU engine, without constants or masks of a sequence's own."""
-    if isinstance(plan, CannotTrace) or not plan.loop or given.constants or compiling(given.tensors):
+    """Whether a call can do without its padding: on the CPU engine, unless a sequence's constants, which each of its
+    steps would then be given, are wider than what a step reads anyway (as what an attention looks at is)."""
+    if isinstance(plan, CannotTrace) or not plan.loop or compiling(given.tensors):
         return False
-    if any(d.each == "sequence" for d in plan.program.draws):
+    if _width(given.constants, 1) > _width([*given.inputs, *given.initial], 2):
         return False
     return plan.loop.runners(True)(given.dtype, given.device).name == "cpu"
+
+
+def _width(values: Sequence[Tensor], lead: int) -> int:
+    return sum(prod(v.shape[lead:]) for v in values)
 
 
 def run_program(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments,
@@ -245,16 +257,22 @@ def run_steps(plan: Plan, states: Sequence[State], named: dict[str, Tensor], giv
 
 def _run_packed(plan: Plan, states: Sequence[State], named: dict[str, Tensor], given: Arguments, packing: Packing,
                 reverse: bool, steps: Callable[..., Outcome]) -> Outcome:
-    """The same without padding."""
+    """The same without padding; what a sequence has of its own is given at each of its steps (``program.by_row``)."""
+    own = {f"q{i}": packing.spread(v) for i, v in enumerate(given.constants)}
+    drawn = {d.name: _without_padding(given.drawn[d.name], len(d.shape), packing) for d in plan.program.draws}
     batch_first = bool(given.inputs) and given.inputs[0].transpose(0, 1).is_contiguous()
-    packed = replace(given, inputs=[packing.pack(v) for v in given.inputs],
+    packed = replace(given, inputs=[packing.pack(v) for v in given.inputs], constants=[], drawn=own | drawn,
                      initial=[packing.sort(v) for v in given.initial], packing=None, alone=(packing.total, 1),
-                     taught=given.taught.packed(packing),
-                     drawn={d.name: packing.pack(given.drawn[d.name]) if d.each == "step" else given.drawn[d.name]
-                            for d in plan.program.draws})
+                     taught=given.taught.packed(packing))
     output, values, finals = steps(plan, states, named, packed, reverse, packing.sizes)
     unpacked = {name: packing.unpack(v, given.steps, batch_first) for name, v in values.items()}
     return packing.unpack(output, given.steps, batch_first), unpacked, [packing.restore(f) for f in finals]
+
+
+def _without_padding(mask: Tensor, features: int, packing: Packing) -> Tensor:
+    """A mask of each step ``[T, B, ...]`` or sequence ``[B, ...]`` as ``[N, 1, ...]``; that of a call as it is."""
+    lead = mask.dim() - features
+    return packing.pack(mask) if lead == 2 else packing.spread(mask) if lead == 1 else mask
 
 
 def _constants(tensors: Mapping[str, Tensor], given: Arguments, run: Run) -> dict[str, Tensor]:

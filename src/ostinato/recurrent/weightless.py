@@ -108,7 +108,7 @@ class Weightless:
 
     def plan(self, named: Mapping[str, Tensor], given: Arguments) -> Plan:
         """The plan for a kind of call."""
-        return self.plans.get((given.kinds, given.live is None)) or self._plan(named, given)
+        return self.plans.get(_kind_of(given)) or self._plan(named, given)
 
     def _plan(self, named: Mapping[str, Tensor], given: Arguments) -> Plan:
         cell, programs = self.recurrent.cell, self.recurrent._programs
@@ -116,6 +116,11 @@ class Weightless:
             program = programs.program(cell, signature_of(given))
             if isinstance(program, CannotTrace):
                 raise program
-            plan = self.plans[given.kinds, given.live is None] = programs.plan(program, given.live is not None, False,
-                                                                               False)
+            plan = self.plans[_kind_of(given)] = programs.plan(program, given.live is not None, False, False,
+                                                               packed=given.packing is not None)
         return plan
+
+
+def _kind_of(given: Arguments) -> tuple:
+    """What the plan of a call depends on."""
+    return given.kinds, given.live is None, given.packing is None

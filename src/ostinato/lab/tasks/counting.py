@@ -14,7 +14,9 @@ from ostinato.lab.measures import right_sequences
 from ostinato.lab.task import Batch, Goal, Published, Settings, Task
 from ostinato.lab.tasks.adding import REPRODUCED
 
-SETTINGS = Settings(hidden_size=8, learning_rate=0.01, sequences=128_000, span=1000, held_out=100, check=10)
+SETTINGS = Settings(
+    hidden_size=8, batch=1, learning_rate=0.005, sequences=64_000, span=1000, held_out=100, check=20
+)
 LONGEST = 200
 """The longest strings that a trained model is asked about have so many of each letter."""
 
@@ -73,4 +75,4 @@ def task(letters: int, reached: int, published: str, settings: Settings) -> Task
 
 
 AN_BN = task(2, 60, "right up to n of 65 and more", SETTINGS)
-AN_BN_CN = task(3, 18, "right up to n of 18 to 29", replace(SETTINGS, sequences=256_000))
+AN_BN_CN = task(3, 18, "right up to n of 18 to 29", replace(SETTINGS, sequences=128_000))
