@@ -45,11 +45,14 @@ def complaint(capsys: Capture, *words: str | Path) -> str:
 
 def test_list(capsys: Capture) -> None:
     out = said(capsys, "lab", "list")
-    assert [line.split()[0] for line in out.splitlines()] == list(TASKS)
+    heading, *lines, more = out.splitlines()
+    assert heading.split()[:2] == ["task", "LAG"] and "--task" in more
+    assert [line.split()[0] for line in lines] == list(TASKS)
+    assert lines[0].split()[1] == "100"
     listed = json.loads(said(capsys, "lab", "list", "--json"))
     assert [task["name"] for task in listed] == list(TASKS) and all(task["summary"] for task in listed)
     one = said(capsys, "lab", "list", "--task", "reber")
-    assert "published    148 of 150 trials" in one and "right at least 1" in one and "learning_rate 0.02" in one
+    assert "published    148 of 150 trials" in one and "right at least 1" in one and "learning-rate 0.02" in one
 
 
 def test_run(capsys: Capture) -> None:

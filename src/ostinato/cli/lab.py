@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 from ostinato.cli.options import PATH, as_json, options_of, print_json
 from ostinato.errors import InputError
 from ostinato.files import write_atomic, write_json
+from ostinato.lab.measures import MEANING
 from ostinato.lab.options import LabOptions, plan
 from ostinato.lab.runs import check, stored_run
 from ostinato.lab.store import Store
@@ -50,8 +52,10 @@ def list_tasks(task: str | None, as_json: bool) -> None:
         return print_json([_described(one) for one in tasks])
     if task:
         return _show_task(tasks[0])
+    click.echo(f"{'task':17} {'LAG':>4}  what is asked")
     for one in tasks:
-        click.echo(f"{one.name:17} {one.summary}")
+        click.echo(f"{one.name:17} {one.lag or '':>4}  {one.summary}")
+    click.echo("More of one: ostinato lab list --task adding")
 
 
 def _described(task: Task) -> dict[str, Any]:
@@ -67,16 +71,22 @@ def _published(task: Task) -> list[dict[str, str]]:
 
 def _show_task(task: Task) -> None:
     described = _described(task)
-    described["settings"] = ", ".join(f"{name} {value}" for name, value in described["settings"].items())
+    settings = {name.replace("_", "-"): value for name, value in described["settings"].items() if value is not None}
+    described["settings"] = ", ".join(f"{name} {value}" for name, value in settings.items())
+    described["goal"] += f": {MEANING[task.goal.measure]}"
     for label, value in described.items():
         if label != "published" and value is not None:
-            click.echo(f"{label.replace('_', ' '):12} {value}")
+            _show(label.replace("_", " "), str(value))
     _show_published(task)
+
+
+def _show(label: str, text: str) -> None:
+    click.echo(textwrap.fill(f"{label:12} {text}", 100, subsequent_indent=" " * 13, break_on_hyphens=False))
 
 
 def _show_published(task: Task) -> None:
     for figure in task.published:
-        click.echo(f"published    {figure.figure} ({figure.setting}; {figure.source})")
+        _show("published", f"{figure.figure} ({figure.setting}; {figure.source})")
 
 
 @lab.command(name="run")
@@ -107,6 +117,9 @@ def run(
     check(chosen)
     find(task).splits(data)
     store = _store(out, resume, overwrite)
+    if not as_json:
+        at = f" at lag {chosen.lag}" if chosen.lag else ""
+        click.echo(f"{task} with {cell}{at}: {chosen.goal}, within {chosen.settings.sequences:,} sequences")
     results = []
     for seed in range(first_seed, first_seed + seeds):
         results.append(stored_run(chosen, seed, store, Bar(), data))

@@ -48,6 +48,13 @@ def _lowest(predicted: Tensor, among: Tensor) -> Tensor:
     return predicted.where(among, torch.inf).amin(-1)
 
 
+MEANING = {
+    "mse": "the mean squared error of the answers",
+    "accuracy": "the share of answers that are right",
+    "right": "the share of sequences without a wrong answer",
+    "reach": "the largest n such that all strings from 1 to n are right",
+}
+"""The measures that goals name."""
 Judge = Callable[[Tensor, Batch], Tensor]
 LOSSES: dict[str, tuple[Judge, Judge]] = {
     "squared": (_squared, _near),

@@ -9,6 +9,8 @@ from ostinato.errors import InputError
 from ostinato.lab.table import Place, Table
 
 FORMATS = ("svg", "png")
+BAR = "#08306b"
+"""The darkest of the squares' blues."""
 
 
 def draw(table: Table) -> dict[str, bytes]:
@@ -27,7 +29,7 @@ def draw(table: Table) -> dict[str, bytes]:
         squares, bars = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
         _squares(squares, table)
         _bars(bars, table)
-        figure.suptitle(f"{table.task}: {table.goal} within {table.budget:,} sequences", fontsize=10)
+        figure.suptitle(f"{table.task}: seeds with {table.goal} within {table.budget:,} sequences", fontsize=10)
         return {kind: _bytes(figure, kind) for kind in FORMATS}
 
 
@@ -38,7 +40,14 @@ def _squares(axes: Any, table: Table) -> None:
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
     axes.set_xticks(range(len(table.lags)), [f"{lag:,}" for lag in table.lags])
     axes.set_yticks(range(len(table.rows)), [row.cell for row in table.rows])
-    axes.set_xlabel("lag in steps")
+    axes.set_xlabel("lag in steps (grey: not tried)")
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xticks([x - 0.5 for x in range(1, len(table.lags))], minor=True)
+    axes.set_yticks([y - 0.5 for y in range(1, len(table.rows))], minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="minor", length=0)
     for y, row in enumerate(table.rows):
         for x, place in enumerate(row.places):
             axes.text(x, y, _label(place), ha="center", va="center", fontsize=8, color=_ink(place))
@@ -55,10 +64,16 @@ def _ink(place: Place) -> str:
 def _bars(axes: Any, table: Table) -> None:
     """The longest lag learned, on a logarithmic axis that begins below the first lag: no bar where not even that."""
     low = table.lags[0] / 2
-    axes.barh(range(len(table.rows)), [(row.longest or low) - low for row in table.rows], left=low, height=0.6)
+    ends = [row.longest or low for row in table.rows]
+    bars = axes.barh(range(len(ends)), [end - low for end in ends], left=low, height=0.6, color=BAR)
+    axes.bar_label(bars, [f"{row.longest:,}" if row.longest else "none" for row in table.rows], padding=3, fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlim(low, table.lags[-1] * 1.2)
-    axes.tick_params(labelleft=False)
+    axes.set_xlim(low, table.lags[-1] * (table.lags[-1] / low) ** 0.4)  # room for the numbers
+    axes.set_xticks([])
+    axes.set_xticks([], minor=True)
+    axes.tick_params(left=False, labelleft=False)
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
     axes.set_xlabel("longest lag learned")
 
 

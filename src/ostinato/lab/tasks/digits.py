@@ -75,7 +75,7 @@ DIGITS = Task(
 DIGITS_PERMUTED = replace(
     DIGITS,
     name="digits-permuted",
-    summary="the same, the pixels in one random order",
+    summary="which of scikit-learn's digits, its 64 pixels in one random order",
     data=partial(from_sklearn, permuted=True),
 )
 MNIST = replace(
@@ -96,7 +96,7 @@ MNIST = replace(
 MNIST_PERMUTED = replace(
     MNIST,
     name="mnist-permuted",
-    summary="the same, the pixels in one random order",
+    summary="which digit of MNIST (--data FOLDER), its 784 pixels in one random order",
     goal=Goal("right", 0.88, "at least"),
     published=(),
     data=partial(from_folder, permuted=True),

@@ -16,7 +16,7 @@ def draw(count: int, lag: int, generator: Generator) -> Batch:
 
 PARITY = Task(
     name="parity",
-    summary="at each of LAG steps, whether the ones so far are even or odd",
+    summary="at each of LAG steps, whether the number of ones so far is even or odd",
     source="Minsky and Papert, Perceptrons, 1969; for recurrent networks Hochreiter and Schmidhuber, 1997",
     loss="class",
     sizes=lambda lag: (1, 2),

@@ -105,7 +105,7 @@ REBER = Task(
 
 CONTINUAL_REBER = Task(
     name="reber-continual",
-    summary="the same in one stream of LAG symbols: string after string, with no sign to forget",
+    summary="the next symbol of embedded Reber strings in one stream of LAG symbols, with no sign to forget",
     source="Gers, Schmidhuber and Cummins, Learning to Forget, Neural Computation 12, 2000",
     loss="next",
     sizes=lambda lag: (len(LETTERS), len(LETTERS)),
