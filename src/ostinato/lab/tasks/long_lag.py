@@ -31,7 +31,7 @@ LONG_LAG = Task(
     goal=Goal("right", 1.0, "at least"),
     lag=100,
     least_lag=2,
-    settings=Settings(hidden_size=32, learning_rate=0.01, sequences=32_000, check=20, batch=8, held_out=64),
+    settings=Settings(hidden_size=32, learning_rate=0.003, sequences=32_000, check=20, batch=8, held_out=64),
     published=(
         Published("all solved, about 5,040 sequences", "lag 100", f"{REPRODUCED} on the paper"),
         Published("6 of 10 seeds", "lag 50", REPRODUCED),
