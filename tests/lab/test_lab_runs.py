@@ -13,7 +13,7 @@ import pytest
 import torch
 from close import assert_close
 
-from ostinato import Recurrent, cells
+from ostinato import cells
 from ostinato.errors import InputError
 from ostinato.lab import TASKS, Batch, find
 from ostinato.lab.measures import measure, right_sequences
@@ -22,7 +22,6 @@ from ostinato.lab.options import LabOptions, Plan, parse_cell, plan
 from ostinato.lab.runs import Run, generator, stored_run
 from ostinato.lab.store import Store
 from ostinato.lab.table import Place, Row, Sizes, Table, make_table
-from ostinato.lab.timescales import time_constants
 from ostinato.training.interrupt import Interrupted
 
 SMALL = LabOptions(hidden_size=8, batch=8, sequences=160, check=5, held_out=32)
@@ -201,19 +200,6 @@ def test_the_span_is_the_lag_unless_told_otherwise() -> None:
     assert plan("adding", "lstm", 77, LabOptions()).settings.span == 77
     assert plan("adding", "lstm", 77, LabOptions(span=0)).settings.span == 0
     assert plan("reber", "lstm", None, LabOptions()).settings.span == 0
-
-
-def test_time_constants_of_an_lstm_are_those_of_its_forget_gate() -> None:
-    torch.manual_seed(0)
-    recurrent, x = Recurrent(cells.LSTM(2, 5)), torch.randn(3, 7, 2)
-    hs, _ = recurrent(x)
-    before = torch.cat([torch.zeros(3, 1, 5), hs[:, :-1]], 1)
-    W, U = recurrent.cell.get_parameter("W.weight"), recurrent.cell.get_parameter("U.weight")
-    f = torch.sigmoid((x @ W.T + recurrent.cell.get_parameter("W.bias") + before @ U.T)[..., 5:10])
-    found = time_constants(recurrent, x)
-    assert found is not None
-    assert_close(found, (1 / (1 - f)).detach())
-    assert time_constants(Recurrent(cells.GRU(2, 5)), x) is None
 
 
 SHOWN = Table("adding", "mse at most 0.001", 3200, (10, 30), (

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Generator
 
+from ostinato.inspect import timescales
 from ostinato.lab.task import Batch, Goal, Settings, Task
-from ostinato.lab.timescales import time_constants
 
 PARTS = 5
 """Sub-sequences in a sequence, on average."""
+MEMORY = "C"
+"""The state that only its own unit's gate keeps: C[t] = f[t] C[t-1] + ..."""
 
 
 def draw(count: int, lag: int, generator: Generator) -> Batch:
@@ -30,9 +32,10 @@ def examine(model: Any, lag: int) -> dict[str, float]:
     """For a cell with a memory of its own: the time constants, at marks and between them (medians), of the unit in
     which they differ most."""
     batch = draw(64, lag, Generator().manual_seed(0))
-    constants = time_constants(model.recurrent, batch.x)  # [B, T, H]
-    if constants is None:
+    found = timescales(model.recurrent, batch.x).values
+    if MEMORY not in found:
         return {}
+    constants = found[MEMORY]  # [B, T, H]
     marked = batch.x[..., 1] == 1
     at, between = constants[marked].median(0).values, constants[~marked].median(0).values  # each [H]
     unit = (between / at).argmax()
