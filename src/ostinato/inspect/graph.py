@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ostinato.inspect.boxes import Reading
 from ostinato.inspect.script import SHORT
@@ -14,7 +13,8 @@ LONG = 40
 """Characters; a longer formula is not written into a box."""
 
 
-class Box(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Box:
     """A box of one step.
 
     Attributes:
@@ -34,7 +34,8 @@ class Box(NamedTuple):
     nodes: tuple[int, ...] = ()
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Read:
     """A box reads what a state was some steps before."""
 
     state: str
@@ -64,7 +65,8 @@ class Step:
     inputs: tuple[str, ...] = ()
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Node:
     """A box, or a state, at a time.
 
     Attributes:
@@ -85,7 +87,8 @@ class Node(NamedTuple):
     row: int
 
 
-class Edge(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Edge:
     """From one node to another; ``delay`` is how many steps later in time that is."""
 
     source: str

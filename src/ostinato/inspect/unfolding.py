@@ -44,9 +44,9 @@ class _Unfolding:
         for name, maker in row.step.states.items():
             if name not in row.taught and maker:
                 self._edge(self._id(index, maker, time), self._state(index, row, name, time))
-        for state, delay, box in row.step.reads:
-            at = time if not self.steps else time + delay if row.reverse else time - delay
-            self._edge(self._state(index, row, state, at), self._id(index, box, time), delay)
+        for read in row.step.reads:
+            at = time if not self.steps else time + read.delay if row.reverse else time - read.delay
+            self._edge(self._state(index, row, read.state, at), self._id(index, read.box, time), read.delay)
 
     def _id(self, index: int, key: str, time: int) -> str:
         box = self.rows[index].step.boxes[key]
