@@ -14,7 +14,7 @@ import click
 
 from ostinato.cli.about import demo, info
 from ostinato.cli.lab import lab
-from ostinato.cli.language import evaluate, predict, train_generate
+from ostinato.cli.language import evaluate, inspect, predict, train_generate
 from ostinato.errors import InputError
 from ostinato.training.interrupt import Interrupted
 
@@ -40,7 +40,7 @@ def train_group() -> None:
     """
 
 
-for command in (demo, evaluate, predict, lab, info):
+for command in (demo, evaluate, predict, inspect, lab, info):
     cli.add_command(command)
 train_group.add_command(train_generate)
 

@@ -13,6 +13,7 @@ from ostinato.cli.options import PATH, as_json, given_options, options_of, print
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
 from ostinato.features.text import Vocabulary, read_text
+from ostinato.files import write_atomic
 from ostinato.tasks import generate_run
 from ostinato.tasks.generate import GenerateOptions, generate
 from ostinato.tasks.generate import evaluate as language_loss
@@ -91,6 +92,23 @@ def evaluate(run: Path, file: Path, streams: int, as_json: bool) -> None:
     click.echo(f"{_in_words(result)} over {len(ids) - 1:,} {loaded.options.level}")
     if unknown:
         click.echo(f"{unknown:,} of them are not in the model's vocabulary and count as <unk>")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--input", "text", default=None, metavar="TEXT", help="What the model reads.  [what it writes itself]")
+@click.option("--out", type=PATH, required=True, metavar="FILE.html", help="The page.")
+def inspect(run: Path, text: str | None, out: Path) -> None:
+    """Show what a trained language model is and does, as one page that opens in any browser.
+
+    \b
+    Example:
+      ostinato inspect runs/book --input "The class is" --out inside.html
+    """
+    from ostinato.tasks.generate_report import inspect_run
+
+    write_atomic(out, inspect_run(RunFolder(run), text).encode())
+    click.echo(f"{out}")
 
 
 @click.command()

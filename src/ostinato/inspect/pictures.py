@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def spectrum(found: Spectrum, path: str | Path, steps: int) -> None:
         line.semilogy(range(steps + 1), [max(found.radius**t, TINY) for t in range(steps + 1)], "--", color=ORANGE,
                       label="radiusᵗ")
         line.set_xlabel("t")
-        line.set_title(f"powers: a vector {found.verdict if found.verdict != 'keeps' else 'stays'}")
+        line.set_title(f"W by itself: a vector {found.verdict if found.verdict != 'keeps' else 'stays'}")
         line.legend(frameon=False)
         line.grid(alpha=0.25)
 
@@ -198,3 +198,24 @@ def saliency(found: Saliency, path: str | Path, sequence: int) -> None:
         _steps(below, found.tokens, len(norms))
 
     picture(path, max(5.0, min(16.0, 2.0 + 0.24 * len(norms))), 3.6, draw)
+
+
+def curves(found: Mapping[str, Sequence[tuple[float, float]]], path: str | Path) -> None:
+    """Curves side by side, those with a common last name in one panel."""
+    groups: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
+    for name, points in found.items():
+        groups.setdefault(name.rsplit("/", 1)[-1], {})[name] = points
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, len(groups), squeeze=False)[0]
+        for axes, (title, lines) in zip(panels, groups.items(), strict=True):
+            for (name, points), colour in zip(lines.items(), (BLUE, ORANGE, GREY), strict=False):
+                axes.plot([p[0] for p in points], [p[1] for p in points], color=colour, label=name,
+                          marker="." if len(points) < 30 else "")
+            axes.set_title(title.replace("_", " "))
+            axes.set_xlabel("step")
+            axes.grid(alpha=0.25)
+            if len(lines) > 1:
+                axes.legend(frameon=False)
+
+    picture(path, 8.0, 3.0, draw)

@@ -1,0 +1,84 @@
+"""The page of a run: whole, needing no network, with the numbers that the library gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from close import assert_close
+
+from ostinato.cli import run_command
+from ostinato.inspect import gates
+from ostinato.tasks import generate_run
+from ostinato.training.run import RunFolder
+
+TEXT = "the clouds are in the sky and I grew up in France, I speak fluent French\n" * 40
+TINY = ["--epochs", "1", "--hidden-size", "6", "--embedding-size", "4", "--bptt", "16", "--batch", "4"]
+
+
+@pytest.fixture(scope="module", params=["lstm", "elman", "gru"])
+def run(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "text.txt").write_text(TEXT)
+    words = ["train", "generate", str(folder / "text.txt"), "--out", str(folder / "run"), *TINY]
+    assert run_command([*words, "--layers", "2", "--cell", request.param]) == 0
+    return folder / "run"
+
+
+class Reader(HTMLParser):
+    """Which elements are open, and what refers to something outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "input", "link", "br"):
+            self.open.append(tag)
+        self.outside += [v for k, v in attrs if k in ("src", "href") and v and not v.startswith(("data:", "#"))]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page(run: Path, tmp_path: Path, capsys) -> None:
+    page = tmp_path / "inside.html"
+    text = "I speak fluent"
+    assert run_command(["inspect", str(run), "--input", text, "--out", str(page)]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    html = page.read_text("utf-8")
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == [] and reader.outside == [] and "http://" not in re.sub(r"base64,[^\"]*", "", html)
+    assert html.count("<figure>") >= 6 and "Layer 1:" in html and "tanh(" in html
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', html, re.DOTALL)[0].replace("<\\/", "</"))
+    assert data["tokens"] == list(text) and len(data["guesses"]) == len(text)
+    loaded = generate_run.load_model(RunFolder(run))
+    ids = torch.tensor([loaded.vocabulary.encode(text)])
+    probabilities = loaded.model(ids)[0][0, -1].softmax(-1).detach()
+    token, p = data["guesses"][-1][0]
+    assert loaded.vocabulary.encode(token) == [int(probabilities.argmax())]
+    assert abs(p - float(probabilities.max())) < 1e-3
+    if "f" in data["traces"]:
+        below = loaded.model.layers[0](loaded.model.embedding(ids))[0].detach()
+        expected = gates(loaded.model.layers[1], below)["f"][0]  # type: ignore[arg-type]
+        assert_close(torch.tensor(data["traces"]["f"]), (expected * 1000).round() / 1000)
+
+
+def test_without_an_input_it_reads_what_it_writes(run: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.html", tmp_path / "b.html"
+    for page in (first, second):
+        assert run_command(["inspect", str(run), "--out", str(page)]) == 0
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(("text", "words"), [("ж", "does not know: 'ж'"), ("a", "has 1 tokens, and 2 are needed")])
+def test_bad_input_is_one_line(run: Path, tmp_path: Path, capsys, text: str, words: str) -> None:
+    assert run_command(["inspect", str(run), "--input", text, "--out", str(tmp_path / "a.html")]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not (tmp_path / "a.html").exists()
