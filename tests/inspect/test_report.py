@@ -20,7 +20,7 @@ TEXT = "the clouds are in the sky and I grew up in France, I speak fluent French
 TINY = ["--epochs", "1", "--hidden-size", "6", "--embedding-size", "4", "--bptt", "16", "--batch", "4"]
 
 
-@pytest.fixture(scope="module", params=["lstm", "elman", "gru"])
+@pytest.fixture(scope="module", params=["lstm", "elman"])
 def run(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "text.txt").write_text(TEXT)
@@ -70,6 +70,7 @@ def test_the_page(run: Path, tmp_path: Path, capsys) -> None:
         assert_close(torch.tensor(data["traces"]["f"]), (expected * 1000).round() / 1000)
 
 
+@pytest.mark.parametrize("run", ["elman"], indirect=True)
 def test_without_an_input_it_reads_what_it_writes(run: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "a.html", tmp_path / "b.html"
     for page in (first, second):
