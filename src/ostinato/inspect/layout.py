@@ -49,12 +49,16 @@ class Drafter(Places):
                 x = inset + (layers.width - x if self.rows[source.row].reverse else x)
                 y = self._level(source.row, layer)
                 between += [(x, y + 20), (x, y - 20)]
-        elif target.row > source.row + 1 or (source.kind == "input" and target.row > 0):
+        elif target.row > source.row + 1 or (source.kind == "input" and (target.row > 0 or self._raised(target))):
             first = source.kind == "input"
             side = self._left(source.time) + (self.column - 7 if first else 7)
             begin = self.bottom[0] if first else self.bottom[source.row + 1]
-            between = [(side, begin - 8), (side, self.bottom[target.row] + 12)]
+            between = [(side, begin - 8), (side, b.y + b.h / 2 + 16)]
         return Curve(edge, [(a.x, a.y - a.h / 2), *between, (b.x, b.y + b.h / 2)])
+
+    def _raised(self, node: Node) -> bool:
+        """Whether a box stands above others of its step."""
+        return self.layers[node.row].layer[node.id.split("@")[0].split(".", 1)[1]] > 0
 
     def _outermost(self, node: Node, left: bool) -> bool:
         """Whether nothing stands between a box and its panel's side."""
