@@ -63,7 +63,7 @@ def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     expected = model.predict(TOKENS, verbose=0)
     model.save(tmp_path / "model.keras")
     again: Any = keras.models.load_model(tmp_path / "model.keras")
-    assert type(again.layers[1]) is getattr(ours.layers, name)
+    assert type(again.layers[2]) is getattr(ours.layers, name)
     np.testing.assert_array_equal(again.predict(TOKENS, verbose=0), expected)
     model.save_weights(tmp_path / "model.weights.h5")
     other = of_words(ours.layers, name)

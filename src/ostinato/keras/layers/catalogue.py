@@ -35,7 +35,7 @@ class Cell(Past, keras.Layer):
     >>> from ostinato.keras.layers import RNN
     >>> layer = RNN(Cell("gru-before", 4), return_sequences=True)
     >>> layer(keras.ops.ones((2, 7, 3))).shape, [w.name for w in layer.weights]
-    (torch.Size([2, 7, 4]), ['W_weight', 'W_bias', 'U_weight', 'V_weight'])
+    (torch.Size([2, 7, 4]), ['W_weight', 'W_bias', 'U_weight'])
     """
 
     def __init__(self, kind: str | OstinatoCell, units: int | None = None, **options: Any) -> None:
