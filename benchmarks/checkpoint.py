@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, report: common.Report) -> None:
             found[name].append(measured(name, steps, limit, rounds))
             limit = int(BUDGET * statistics.median(b for b, _ in found["full"]))
     peaks = {name: statistics.median(b for b, _ in each) for name, each in found.items()}
-    times = {name: min(min(t) for _, t in each) for name, each in found.items()}
+    times = {name: statistics.median(min(t) for _, t in each) for name, each in found.items()}
     table = report.table(f"LSTM, a training step of T = {steps}, B = {BATCH}, I = H = {HIDDEN}", "side", "peak MB",
                          "beside outputs, MB", "of full", "ms", "of full's time")
     outputs = 4 * steps * BATCH * HIDDEN

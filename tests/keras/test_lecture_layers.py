@@ -120,6 +120,31 @@ def test_ones_own_cell(tmp_path: Any) -> None:
         layer.get_config()
 
 
+def test_a_learned_beginning_is_learned() -> None:
+    layer = ours.RNN(ours.Cell(cells.LearnedInitial(cells.GRU(3, 4))))
+    layer.build(tuple(X.shape))
+    layer.set_weights([w + 0.5 for w in layer.get_weights()])
+    output, _, *others = results(layer, X)
+    began = [i for i, w in enumerate(layer.weights) if w.shape == (4,) and "initial" in w.name]
+    assert began and all(others[i] is not None and others[i].abs().max() > 1e-3 for i in began)
+    again = ours.RNN(ours.Cell(cells.LearnedInitial(cells.GRU(3, 4))))
+    again.build(tuple(X.shape))
+    assert not np.allclose(again(X).detach(), output.detach())
+    again.set_weights(layer.get_weights())
+    close([again(X)], [output])
+
+
+@pytest.mark.parametrize("mask", [None, HOLES], ids=["whole", "holes"])
+def test_stacked(mask: Any) -> None:
+    stacked = keras.layers.StackedRNNCells([ours.SkipRNNCell(4, delay=2), ours.Cell("lmu", 3), ours.LeakyRNNCell(5)])
+    mine, theirs = (module.RNN(stacked, return_sequences=True) for module in (ours, keras.layers))
+    mine.build(tuple(X.shape))
+    with strict():
+        found = results(mine, X, mask=mask)
+    fused(mine)
+    close(found, results(theirs, X, mask=mask))
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: ours.LeakyRNN(3, tau=0.5), "tau must be at least 1, got 0.5"),
     (lambda: ours.SkipRNN(3, delay=1), "from 2 on, or several different ones, got 1"),

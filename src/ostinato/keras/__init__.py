@@ -12,12 +12,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_TORCH = 'set KERAS_BACKEND=torch in the environment, or os.environ["KERAS_BACKEND"] = "torch" before the first import'
+_TORCH = 'set KERAS_BACKEND=torch in the environment, or os.environ["KERAS_BACKEND"] = "torch" before keras is imported'
 
 if "keras" not in sys.modules:  # afterwards it is too late
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-if (_named := os.environ.get("KERAS_BACKEND", "torch")) != "torch" and "keras" not in sys.modules:
-    raise ImportError(f"ostinato.keras runs on Keras's PyTorch backend, and KERAS_BACKEND is {_named!r}: {_TORCH}")
+    _named = os.environ.setdefault("KERAS_BACKEND", "torch")
+    if _named != "torch":
+        raise ImportError(f"ostinato.keras runs on Keras's PyTorch backend, and KERAS_BACKEND is {_named!r}: {_TORCH}")
 try:
     import keras
 except ModuleNotFoundError as error:
@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
     raise ImportError("ostinato.keras needs Keras 3: pip install 'ostinato[keras]'") from None
 if keras.config.backend() != "torch":
     raise ImportError(f"ostinato.keras runs on Keras's PyTorch backend, and Keras was imported with "
-                      f"{keras.config.backend()!r}: {_TORCH} of keras")
+                      f"{keras.config.backend()!r}: {_TORCH}")
 
 from ostinato.keras import layers, preprocessing  # noqa: E402 # keras is there now
 from ostinato.keras.models import Sequential  # noqa: E402

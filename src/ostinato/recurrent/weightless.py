@@ -40,18 +40,20 @@ class Weightless:
         Args:
             named: all its parameters.
             x: ``[T, B, ...]``.
-            initial: its states before the first step, ``[1, B, ...]`` each.
+            initial: its states before the first step, ``[D, B, ...]`` each, oldest first.
             lengths: ``[B]``, or None where every sequence has T steps.
             mask: bool ``[T, B]``, instead of lengths: which steps count.
             constants: ``[B, ...]`` each.
 
         Returns:
-            outputs ``[T, B, ...]``, zero in the padding, and the last states, ``[1, B, ...]`` each.
+            outputs ``[T, B, ...]``, zero in the padding, and the last states, ``[D, B, ...]`` each.
         """
         if torch.compiler.is_compiling():
             full = {f"cell.{name}": value for name, value in named.items()}
-            output, ends = functional_call(self.recurrent, full, (x, [s[0] for s in initial], lengths), strict=True)
-            return output, tuple(s.unsqueeze(0) for s in ends)
+            output, ends = functional_call(self.recurrent, full, (x, _as_given(initial), lengths, mask),
+                                           {"constants": constants}, strict=True)
+            return output, tuple(s.transpose(0, 1) if len(start) > 1 else s.unsqueeze(0)
+                                 for s, start in zip(ends, initial, strict=True))
         if autocasting(x.device):
             dtype = next(iter(named.values())).dtype
             with torch.autocast(x.device.type, enabled=False):
@@ -97,8 +99,7 @@ class Weightless:
         if lengths is None and mask is None:
             given = Arguments([x], list(constants), list(initial), None, None, dtype)
         else:
-            starts = [s.transpose(0, 1) if len(s) > 1 else s[0] for s in initial]
-            given = check(cell, x, starts, lengths, mask, None, constants, False, dtype)
+            given = check(cell, x, _as_given(initial), lengths, mask, None, constants, False, dtype)
         plan = self.plan(named, given)
         if given.packing is not None and not can_pack(plan, given):
             given = given.dense
@@ -119,6 +120,11 @@ class Weightless:
             plan = self.plans[_kind_of(given)] = programs.plan(program, given.live is not None, False, False,
                                                                packed=given.packing is not None)
         return plan
+
+
+def _as_given(initial: Sequence[Tensor]) -> list[Tensor]:
+    """States ``[D, B, ...]`` as a ``Recurrent`` that has the time first is given them."""
+    return [s.transpose(0, 1) if len(s) > 1 else s[0] for s in initial]
 
 
 def _kind_of(given: Arguments) -> tuple:

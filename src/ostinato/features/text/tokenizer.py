@@ -28,10 +28,17 @@ def text_to_word_sequence(input_text: str, filters: str = FILTERS, lower: bool =
     >>> text_to_word_sequence("The cat sat on the mat.")
     ['the', 'cat', 'sat', 'on', 'the', 'mat']
     """
-    if lower:
-        input_text = input_text.lower()
+    return _splitter(filters, lower, split)(input_text)
+
+
+def _splitter(filters: str, lower: bool, split: str) -> Callable[[str], list[str]]:
+    """What cuts one text after another into words."""
     table = str.maketrans(dict.fromkeys(filters, split))
-    return [word for word in input_text.translate(table).split(split) if word]
+
+    def words(text: str) -> list[str]:
+        return list(filter(None, (text.lower() if lower else text).translate(table).split(split)))
+
+    return words
 
 
 def md5_hash(word: str) -> int:
@@ -114,17 +121,14 @@ class Tokenizer:
 
     def _cut(self) -> Callable[[Text], Sequence[str]]:
         """What cuts one text into tokens."""
-        table = str.maketrans(dict.fromkeys(self.filters, self.split))
+        words = self.analyzer or _splitter(self.filters, self.lower, self.split)
 
         def cut(text: Text) -> Sequence[str]:
             if isinstance(text, list):
                 return [token.lower() for token in text] if self.lower else text
             if self.char_level:
                 return text.lower() if self.lower else text
-            if self.analyzer is not None:
-                return self.analyzer(text)
-            words = (text.lower() if self.lower else text).translate(table).split(self.split)
-            return list(filter(None, words))
+            return words(text)
 
         return cut
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -53,7 +54,7 @@ class Cell(Past, keras.Layer):
 
     @property
     def made(self) -> OstinatoCell:
-        """The cell. Once this layer is built, without numbers of its own."""
+        """The cell, whose own numbers are those that this layer's weights began with."""
         return self.__dict__["_made"][0]
 
     @property
@@ -72,17 +73,22 @@ class Cell(Past, keras.Layer):
                     initializer=lambda shape, dtype=None, value=value: value.detach().clone())
         self.built = True
 
+    def _weighted(self) -> AbstractContextManager[Any]:
+        """While this is open, the cell has this layer's weights."""
+        named: dict[str, Tensor] = {name: variable.value for name, variable in self._numbers.items()}
+        return torch.nn.utils.stateless._reparametrize_module(self.made, named)
+
     def advance(self, inputs: Any, *past: Any, training: bool = False) -> tuple[Any, ...]:
         made = self.made.train(training)
-        named: dict[str, Tensor] = {name: variable.value for name, variable in self._numbers.items()}
-        with torch.nn.utils.stateless._reparametrize_module(made, named):
+        with self._weighted():
             following, output = made.split_result(made.step(inputs, *past))
         return (*following, output)
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:
-        """What the cell's states begin with."""
-        starts = self.made.initial_states(batch_size, dtype=torch.float32)
-        return [ops.reshape(value.detach(), (batch_size, -1)) for value in starts]
+        """What the cell's states begin with: where that is a weight, as it is now."""
+        with self._weighted():
+            starts = self.made.initial_states(batch_size, dtype=getattr(torch, self.compute_dtype))
+        return [ops.reshape(value, (batch_size, -1)) for value in starts]
 
     def get_config(self) -> dict[str, Any]:
         if self.kind is None:

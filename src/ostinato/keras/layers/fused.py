@@ -64,12 +64,14 @@ class Fused:
     def _loop(self: Any, sequences: Tensor, states: list, training: bool, masks: list[Tensor]) -> Weightless:
         """What repeats the cell in this mode, made when it is first needed."""
         loops = self.__dict__.setdefault("_ostinato_loops", {})
-        key = (training, len(masks), *(settings_of(part) for part in parts_of(self.cell)))
-        if key not in loops:
+        settings = [settings_of(part) for part in parts_of(self.cell)]
+        made_for, loop = loops.get((training, len(masks)), (None, None))
+        if made_for != settings:
             cell = KerasStep(self.cell, tree.map_structure(lambda s: s.detach(), states), training)
-            loops[key] = Weightless(Recurrent(cell, batch_first=False), {})
-        self.__dict__["_ostinato_last"] = loops[key]
-        return loops[key]
+            loop = Weightless(Recurrent(cell, batch_first=False), {})
+            loops[training, len(masks)] = settings, loop
+        self.__dict__["_ostinato_last"] = loop
+        return loop
 
     def _by_step(self: Any, refusal: CannotTrace, *call: Any) -> tuple:
         if is_strict():

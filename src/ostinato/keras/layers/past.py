@@ -24,7 +24,7 @@ class Past:
 
     def advance(self, inputs: Any, *past: Any, training: bool = False) -> tuple[Any, ...]:
         """The next states and the output, from the states at each of their delays; ``[B, ...]`` all."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no advance(): write one that returns next states and the output")
 
     @property
     def state_size(self) -> list[int]:
@@ -39,9 +39,7 @@ class Past:
         histories = [self.history(state, i) for i, state in enumerate(states)]  # [B, D, *shape] each
         past = [h[:, -d] for h, (_, delays) in zip(histories, self.reads, strict=True) for d in delays]
         *following, output = self.advance(inputs, *past, training=training)
-        longer = [ops.concatenate([h[:, 1:], ops.expand_dims(new, 1)], 1)
-                  for h, new in zip(histories, following, strict=True)]
-        return output, [self.row(h) for h in longer]
+        return output, [self.row(_after(h, new)) for h, new in zip(histories, following, strict=True)]
 
     def history(self, state: Tensor, number: int) -> Tensor:
         """A state ``[B, D * n]`` as ``[B, D, *shape]``."""
@@ -57,3 +55,8 @@ class Past:
         dtype = self.compute_dtype  # type: ignore[attr-defined] # Keras's
         return [ops.zeros((batch_size, size), dtype=dtype) for size in self.state_size]
 
+
+def _after(history: Any, new: Any) -> Any:
+    """A history ``[B, D, *shape]`` a step later."""
+    new = ops.expand_dims(new, 1)  # [B, 1, *shape]
+    return new if history.shape[1] == 1 else ops.concatenate([history[:, 1:], new], 1)

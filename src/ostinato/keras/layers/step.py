@@ -79,13 +79,29 @@ class KerasStep(Cell):
             if isinstance(cell, Past):
                 return cell.advance(x, *past, training=training)
             told = {"training": training} if getattr(cell, "_call_has_training_arg", False) else {}
-            output, following = cell(x, tree.pack_sequence_as(structure, past), **told)
+            with uncast(cell):
+                output, following = cell(x, tree.pack_sequence_as(structure, past), **told)
         return (*tree.flatten(following), output)
 
 
 def reads_of(cell: Any, states: Any) -> Sequence[tuple[tuple[int, ...], tuple[int, ...]]]:
     """For each state of a cell, its shape and the delays at which the cell reads it."""
     return cell.reads if isinstance(cell, Past) else [(tuple(s.shape[1:]), (1,)) for s in tree.flatten(states)]
+
+
+@contextmanager
+def uncast(cell: Any) -> Iterator[None]:
+    """For a moment, a cell and those stacked in it take what they are given, also the doubles of a trial run; the
+    layer has cast it before."""
+    layers = [part for part in (cell, *parts_of(cell)) if isinstance(part, keras.Layer)]
+    before = [part.autocast for part in layers]
+    for part in layers:
+        part.autocast = part.autocast and part.compute_dtype != part.variable_dtype
+    try:
+        yield
+    finally:
+        for part, value in zip(layers, before, strict=True):
+            part.autocast = value
 
 
 @contextmanager
