@@ -211,7 +211,7 @@ def test_bad_options(text: Path, tmp_path: Path, capsys: Capture, words: list[st
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hiden_size = 3", "options.toml 'hiden_size' (did you mean 'hidden-size'?); known: batch"),
+        ("hiden_size = 3", "options.toml 'hiden_size' (did you mean 'hidden-size'?); known: average, batch"),
         ("hidden_size = '3'", "hidden-size must be a whole number, got '3'"),
         ("hidden_size = true", "hidden-size must be a whole number, got True"),
         ("dropout = 2", "dropout must be at most 0.95, got 2.0"),

@@ -14,7 +14,8 @@ import click
 
 from ostinato.cli.about import demo, info
 from ostinato.cli.lab import lab
-from ostinato.cli.language import evaluate, inspect, predict, train_generate
+from ostinato.cli.language import inspect, train_generate
+from ostinato.cli.tasks import TrainGroup, evaluate, predict
 from ostinato.errors import InputError
 from ostinato.training.interrupt import Interrupted
 
@@ -30,12 +31,13 @@ def cli() -> None:
     """
 
 
-@cli.group(name="train")
+@cli.group(name="train", cls=TrainGroup)
 def train_group() -> None:
     """Train a model of a task on your data.
 
     \b
-    Example:
+    Examples:
+      ostinato train classify reviews.tsv --out runs/reviews
       ostinato train generate book.txt --out runs/book
     """
 
@@ -68,7 +70,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
             raise
-        return _complain("not enough memory: try a smaller --batch, --bptt or --hidden-size", 2)
+        return _complain("not enough memory: try a smaller --batch or --hidden-size", 2)
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}", 2)
 

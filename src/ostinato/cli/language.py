@@ -1,4 +1,4 @@
-"""The commands of the language model: train generate, evaluate, predict."""
+"""The commands of the language model: train generate, inspect; and what evaluate and predict do with one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ostinato.tasks.generate import GenerateOptions, generate
 from ostinato.tasks.generate import evaluate as language_loss
 from ostinato.training.options import from_mapping
 from ostinato.training.run import RunFolder
+
+TASK = generate_run.TASK
 
 
 @click.command(name="generate")
@@ -63,23 +65,11 @@ def train_generate(
     click.echo(f"Next:  ostinato predict {shlex.quote(str(out))} --prompt {shlex.quote(result['prompt'])}")
 
 
-@click.command()
-@click.argument("run", type=PATH)
-@click.argument("file", type=PATH)
-@click.option(
-    "--streams", type=click.IntRange(1), default=1, help="Read so many parts at once: faster, less exact.  [1]"
-)
-@as_json
-def evaluate(run: Path, file: Path, streams: int, as_json: bool) -> None:
-    """Measure how well a trained model predicts a text, its states carried through.
-
-    \b
-    Example:
-      ostinato evaluate runs/book other.txt
-    """
+def evaluate(run: RunFolder, file: Path, streams: int, as_json: bool) -> None:
+    """Measure how well a trained model predicts a text, its states carried through."""
     from tqdm import tqdm
 
-    loaded = generate_run.load_model(RunFolder(run))
+    loaded = generate_run.load_model(run)
     ids = generate_run.numbers(loaded.vocabulary, read_text(file))
     if len(ids) < 2:
         raise InputError(f"{file} has {len(ids)} tokens, and 2 are needed")
@@ -111,24 +101,10 @@ def inspect(run: Path, text: str | None, out: Path) -> None:
     click.echo(f"{out}")
 
 
-@click.command()
-@click.argument("run", type=PATH)
-@click.option("--prompt", default=None, help="What it goes on from.  [a new line]")
-@click.option("--length", type=click.IntRange(0), default=400, help="Tokens to write.  [400]")
-@click.option("--temperature", type=float, default=0.8, help="Below 1 safer, above 1 bolder, 0 the likeliest.  [0.8]")
-@click.option("--top-k", type=int, default=0, help="Draw among the k likeliest only.  [0: all]")
-@click.option("--seed", type=int, default=0, help="The same seed writes the same.  [0]")
-@as_json
-def predict(
-    run: Path, prompt: str | None, length: int, temperature: float, top_k: int, seed: int, as_json: bool
-) -> None:
-    """Let a trained language model write.
-
-    \b
-    Example:
-      ostinato predict runs/book --prompt "It was " --length 200 --temperature 0.6
-    """
-    loaded = generate_run.load_model(RunFolder(run))
+def predict(run: RunFolder, prompt: str | None, length: int, temperature: float, top_k: int, seed: int,
+            as_json: bool) -> None:  # fmt: skip
+    """Let a trained language model write."""
+    loaded = generate_run.load_model(run)
     sampler = Sampler(temperature, top_k, seed)
     start = prompt if prompt is not None else first_prompt(loaded.vocabulary)
     written = generate(loaded.model, loaded.vocabulary, start, length, sampler)

@@ -22,10 +22,12 @@ from torch.nn.functional import cross_entropy
 
 from ostinato import cells
 from ostinato.decoding.sampling import Sampler
-from ostinato.errors import InputError, unknown
+from ostinato.errors import InputError
 from ostinato.features.text import LEVELS, Vocabulary
 from ostinato.recurrent import Recurrent
+from ostinato.tasks.common.encoder import make_cell
 from ostinato.training.bptt import detached
+from ostinato.training.goal import Goal
 from ostinato.training.options import TrainingOptions, option
 
 IGNORED = -100  # the target of a place that is only filled up
@@ -96,20 +98,6 @@ def new_model(size: int, options: GenerateOptions) -> LanguageModel:
     return model
 
 
-def make_cell(options: GenerateOptions, input_size: int) -> Any:
-    """The cell that the options name, its own options checked."""
-    if options.cell not in cells.names("vectors"):
-        raise unknown("cell", options.cell, cells.names("vectors"))
-    known = sorted(set(cells.options(options.cell)) - {"device", "dtype"})
-    for name in options.cell_options:
-        if name not in known:
-            raise unknown(f"option of cell {options.cell!r}", name, known)
-    try:
-        return cells.create(options.cell, input_size, options.hidden_size, **options.cell_options)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"cell {options.cell!r}: {error}") from None
-
-
 def streams(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Cut tokens ``[N]`` into inputs and targets ``[count, L]``, one after the other; the last is filled up."""
     length = math.ceil((len(ids) - 1) / count)
@@ -126,6 +114,7 @@ class GenerateTask:
         self, model: LanguageModel, options: GenerateOptions, train: Tensor, valid: Tensor, keep: Callable[[], None]
     ) -> None:
         self.model, self.save = model, keep
+        self.goal = Goal("loss")
         self._carry = options.carry_state
         self._valid, self._count = valid, min(options.batch, max(1, len(valid) // 1000))
         count = min(options.batch, (len(train) - 1) // options.bptt)

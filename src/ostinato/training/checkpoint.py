@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ostinato.errors import InputError
 from ostinato.files import load_tensors, save_tensors
+from ostinato.training.average import Average
 
 FORMAT = 1
 Carried = tuple[tuple[Tensor, ...], ...]
@@ -29,7 +30,7 @@ class Progress:
     """Batches of the present epoch that are done."""
     step: int = 0
     best: float | None = None
-    """The lowest validation loss so far."""
+    """What the task watches, at the best epoch so far."""
     best_epoch: int = 0
     worse_epochs: int = 0
     """Epochs since."""
@@ -41,9 +42,11 @@ class Progress:
     """Bytes of ``metrics.jsonl`` written by now."""
 
 
-def save(path: Path, progress: Progress, carried: Carried, model: nn.Module, optimizer: Optimizer) -> None:
+def save(path: Path, progress: Progress, carried: Carried, model: nn.Module, optimizer: Optimizer,
+         average: Average | None = None) -> None:
     """Write a checkpoint; the one before stays whole until this one is."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in (average.values if average else {}).items()}
     tensors["random.torch"] = torch.get_rng_state()
     for layer, states in enumerate(carried):
         tensors |= {f"carried.{layer}.{i}": state for i, state in enumerate(states)}
@@ -60,8 +63,9 @@ def save(path: Path, progress: Progress, carried: Carried, model: nn.Module, opt
     save_tensors(path, tensors, data)
 
 
-def load(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[Progress, Carried]:
-    """Put a checkpoint's values in the model, the optimiser and torch's generator.
+def load(path: Path, model: nn.Module, optimizer: Optimizer,
+         average: Average | None = None) -> tuple[Progress, Carried]:
+    """Put a checkpoint's values in the model, its average, the optimiser and torch's generator.
 
     Raises:
         InputError: the file is damaged, of another version, or of another model.
@@ -72,7 +76,9 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[Progress, 
     model_part = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         model.load_state_dict(model_part)
-    except RuntimeError:
+        if average is not None:
+            average.load({n.removeprefix("average."): v for n, v in tensors.items() if n.startswith("average.")})
+    except (RuntimeError, KeyError):
         raise InputError(f"{path} is the checkpoint of another model") from None
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *data["optimizer"].items()]:

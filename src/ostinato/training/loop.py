@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 
 from ostinato.errors import InputError
 from ostinato.training import checkpoint
+from ostinato.training.average import Average
 from ostinato.training.checkpoint import Carried, Progress
+from ostinato.training.goal import Goal
 from ostinato.training.interrupt import Interrupted, Interrupts
 from ostinato.training.log import Log
 from ostinato.training.options import TrainingOptions
@@ -39,6 +41,11 @@ class Task(Protocol):
         ...
 
     @property
+    def goal(self) -> Goal:
+        """The measure of :meth:`validate` that decides which weights are best."""
+        ...
+
+    @property
     def batches(self) -> int:
         """Batches in one epoch."""
         ...
@@ -52,7 +59,7 @@ class Task(Protocol):
         ...
 
     def validate(self) -> Mapping[str, float]:
-        """Measures on held-out data; the one named ``loss`` decides which weights are best."""
+        """Measures on held-out data, among them the one of the goal."""
         ...
 
     def save(self) -> None:
@@ -70,14 +77,15 @@ class Trainer:
         self._progress = Progress()
         self._carried: Carried = ()
         optimizer = make_optimizer(task.model, options)
+        self._average = Average(task.model, options.average)
         if run.checkpoint.exists():
-            self._progress, self._carried = checkpoint.load(run.checkpoint, task.model, optimizer)
+            self._progress, self._carried = checkpoint.load(run.checkpoint, task.model, optimizer, self._average)
         self._model, self._optimizer = self._fabric.setup(task.model, optimizer)
         self._bare_optimizer: Optimizer = optimizer
         self._saved_at = time.monotonic()
 
     def fit(self) -> Progress:
-        """Train to the last epoch, or until validation has been worse for ``patience`` epochs.
+        """Train to the last epoch, or until validation has been no better for ``patience`` epochs.
 
         Raises:
             Interrupted: by Ctrl-C or SIGTERM, after writing a checkpoint.
@@ -113,7 +121,8 @@ class Trainer:
         try:
             with interrupts.at_once():
                 self._model.eval()
-                measures = dict(self.task.validate())
+                with self._average.in_place():
+                    measures = dict(self.task.validate())
         except KeyboardInterrupt:
             self._stop(interrupts)
         self._end_epoch(measures, time.monotonic() - started)
@@ -134,6 +143,7 @@ class Trainer:
         if self.options.clip_value:
             nn.utils.clip_grad_value_(self.task.model.parameters(), self.options.clip_value)
         self._optimizer.step()
+        self._average.update(p.step + 1)
         p.batch, p.step, p.loss_sum = p.batch + 1, p.step + 1, p.loss_sum + value
         if p.step % LOG_STEPS == 0:
             values = {"train/loss": value, "train/gradient_norm": norm, "train/learning_rate": rate}
@@ -155,17 +165,19 @@ class Trainer:
             )
 
     def _end_epoch(self, measures: dict[str, float], seconds: float) -> None:
-        p, loss = self._progress, measures["loss"]
-        self._check_finite("held-out loss", loss, self._bare_optimizer.param_groups[0]["lr"])
-        better = p.best is None or loss < p.best
+        p, goal = self._progress, self.task.goal
+        value = measures[goal.measure]
+        self._check_finite(f"held-out {goal.measure}", value, self._bare_optimizer.param_groups[0]["lr"])
+        better = goal.better(value, p.best)
         p.epoch += 1
         values = {f"validation/{name}": value for name, value in measures.items()}
         values = {"epoch": p.epoch, "train/mean_loss": p.loss_sum / p.batch, **values}
         self._log.write(p.step, {**values, "seconds": round(seconds, 3)})
         p.batch = 0
         if better:
-            p.best, p.best_epoch, p.worse_epochs = loss, p.epoch, 0
-            self.task.save()
+            p.best, p.best_epoch, p.worse_epochs = value, p.epoch, 0
+            with self._average.in_place():
+                self.task.save()
         else:
             p.worse_epochs += 1
             p.rate_factor *= 0.5 if self.options.schedule == "plateau" else 1.0
@@ -180,7 +192,8 @@ class Trainer:
     def _save(self) -> None:
         p = self._progress
         p.metrics_size = self._log.sync()
-        checkpoint.save(self.run.checkpoint, p, self._carried, self.task.model, self._bare_optimizer)
+        checkpoint.save(self.run.checkpoint, p, self._carried, self.task.model, self._bare_optimizer,
+                        self._average)
         self._saved_at = time.monotonic()
 
     def _stop(self, interrupts: Interrupts) -> Any:

@@ -40,6 +40,7 @@ class TrainingOptions:
     weight_decay: float = option(0.0, "how strongly weights are drawn to zero", low=0)
     clip: float = option(1.0, "the largest gradient norm (0: do not clip)", low=0)
     clip_value: float = option(0.0, "then the largest absolute value in a gradient (0: do not clip)", low=0)
+    average: float = option(0.0, "keep a running average of the weights, this slow (0: none)", low=0, high=0.99999)
     seed: int = option(0, "the same seed gives the same numbers", low=0)
     threads: int | None = option(None, "compute with so many threads (as many as torch chooses)", low=1)
     checkpoint_seconds: float = option(60.0, "write a checkpoint so often (0: only at the end of epochs)", low=0)

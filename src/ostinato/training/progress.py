@@ -11,7 +11,11 @@ from tqdm import tqdm
 
 
 class Bar:
-    """Draw what the training loop reports, on standard error; no bar where that is not a terminal."""
+    """Draw what the training loop reports, on standard error; no bar where that is not a terminal.
+
+    Args:
+        unit: what a loss is of; it is shown in bits.
+    """
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
@@ -22,16 +26,30 @@ class Bar:
             total, done = values["total"], values["step"]
             self._bar = tqdm(total=total, initial=done, unit="step", disable=None, file=sys.stderr, leave=False)
         elif event == "step" and self._bar is not None:
-            self._bar.set_postfix_str(f"{values['loss'] / math.log(2):.3f} bits", refresh=False)
+            self._bar.set_postfix_str(self._short(values["loss"]), refresh=False)
             self._bar.update()
         elif event == "epoch":
-            self._line(values)
+            best = "  best so far" if values["better"] else ""
+            tqdm.write(f"epoch {values['epoch']:3}  {self._line(values)}  ({values['seconds']:.0f} s){best}",
+                       file=sys.stderr)
         elif event == "end" and self._bar is not None:
             self._bar.close()
 
-    def _line(self, values: Mapping[str, Any]) -> None:
+    def _short(self, loss: float) -> str:
+        return f"{loss / math.log(2):.3f} bits"
+
+    def _line(self, values: Mapping[str, Any]) -> str:
         train, valid = values["train/mean_loss"] / math.log(2), values["validation/loss"] / math.log(2)
-        best = "  best so far" if values["better"] else ""
-        seconds = values["seconds"]
-        text = f"epoch {values['epoch']:3}  bits per {self._unit}: train {train:.4f}, held out {valid:.4f}"
-        tqdm.write(f"{text}  ({seconds:.0f} s){best}", file=sys.stderr)
+        return f"bits per {self._unit}: train {train:.4f}, held out {valid:.4f}"
+
+
+class TaskBar(Bar):
+    """The same for a task whose ``measure`` is watched on validation."""
+
+    def _short(self, loss: float) -> str:
+        return f"loss {loss:.3f}"
+
+    def _line(self, values: Mapping[str, Any]) -> str:
+        text = f"loss: train {values['train/mean_loss']:.4f}, validation {values['validation/loss']:.4f}"
+        measure = values.get(f"validation/{self._unit}")
+        return text if self._unit == "loss" else f"{text}; {self._unit.replace('_', ' ')} {measure:.4f}"

@@ -1,0 +1,100 @@
+"""How good labels are, what a bag of n-grams reaches on the same data, and the mistakes to look at."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ostinato.files import write_atomic
+from ostinato.tasks.common.kind import Answer, Example, Measures
+
+SHOWN = 50
+"""Mistakes that are written down."""
+
+
+def measures(labels: Sequence[str], gold: Sequence[Any], answers: Sequence[Answer], several: bool) -> Measures:
+    """Accuracy (with several labels: all of them right), F1 over labels (macro; micro with several), mean -log p."""
+    from sklearn.metrics import accuracy_score, f1_score
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    found = [answer.value for answer in answers]
+    p = np.array([[answer.details["scores"][label] for label in labels] for answer in answers])  # [N, K]
+    p = p.clip(1e-6, 1 - 1e-6)
+    if several:
+        binarizer = MultiLabelBinarizer(classes=labels)
+        right, said = binarizer.fit_transform(gold), binarizer.transform(found)
+        log_loss = -(right * np.log(p) + (1 - right) * np.log(1 - p)).sum(1).mean()
+        micro = f1_score(right, said, average="micro", zero_division=0.0)  # type: ignore[arg-type]
+        macro = f1_score(right, said, average="macro", zero_division=0.0)  # type: ignore[arg-type]
+        return {"accuracy": float(accuracy_score(right, said)), "micro_f1": float(micro), "macro_f1": float(macro),
+                "log_loss": float(log_loss)}  # fmt: skip
+    place = {label: i for i, label in enumerate(labels)}
+    log_loss = -np.log(p[np.arange(len(gold)), [place[label] for label in gold]]).mean()
+    macro = f1_score(gold, found, average="macro", zero_division=0.0)  # type: ignore[arg-type]
+    return {"accuracy": float(accuracy_score(gold, found)), "macro_f1": float(macro), "log_loss": float(log_loss)}
+
+
+def bags_of_ngrams(train: Sequence[Example], test: Sequence[Example]) -> Measures:
+    """The accuracy of logistic regression on tf-idf of words and word pairs, and of character 2- to 5-grams."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    bags = {
+        "words": TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
+        "characters": TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+    }
+    result = {}
+    for name, bag in bags.items():
+        model = make_pipeline(bag, LogisticRegression(C=10, max_iter=300))
+        model.fit([example.given for example in train], [example.gold for example in train])
+        right = model.predict([example.given for example in test]) == np.array([example.gold for example in test])
+        result[f"bag of {name} accuracy"] = float(right.mean())
+    return result
+
+
+def write_report(labels: Sequence[str], examples: Sequence[Example], answers: Sequence[Answer],
+                 folder: Path) -> list[Path]:  # fmt: skip
+    """``mistakes.tsv``, the surest first, and with single labels ``confusion.png``."""
+    worst = [(_surety(answer), example, answer) for example, answer in zip(examples, answers, strict=True)
+             if answer.value != example.gold]  # fmt: skip
+    worst.sort(key=lambda mistake: (-mistake[0], mistake[1].place))
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+    table.writerow(["place", "right", "said", "probability", "text"])
+    for surety, example, answer in worst[:SHOWN]:
+        right = "|".join(example.gold) if isinstance(example.gold, tuple) else example.gold
+        table.writerow([example.place, right, answer.text, f"{surety:.3f}", example.given])
+    mistakes = folder / "mistakes.tsv"
+    write_atomic(mistakes, text.getvalue().encode())
+    if any(isinstance(example.gold, tuple) for example in examples):
+        return [mistakes]
+    picture = folder / "confusion.png"
+    write_atomic(picture, _confusion(labels, [e.gold for e in examples], [a.value for a in answers]))
+    return [mistakes, picture]
+
+
+def _surety(answer: Answer) -> float:
+    return max(answer.details["scores"].values())
+
+
+def _confusion(labels: Sequence[str], gold: Sequence[str], found: Sequence[str]) -> bytes:
+    """The confusion matrix as a PNG: a row for each right label, shares of the row."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    side = 3 + 0.45 * len(labels)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    matrix = confusion_matrix(gold, found, labels=list(labels), normalize="true")
+    display = ConfusionMatrixDisplay(matrix, display_labels=labels)
+    display.plot(ax=figure.subplots(), cmap="Blues", values_format=".2f", include_values=len(labels) <= 12)
+    display.ax_.set(xlabel="said", ylabel="right")
+    display.ax_.tick_params(axis="x", rotation=45)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=120)
+    return out.getvalue()
