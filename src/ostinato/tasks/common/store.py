@@ -20,7 +20,7 @@ class _Field:
     def __init__(self, like: NDArray[Any]) -> None:
         self.dtype, self.trailing = like.dtype, like.shape[1:]
         self.width = int(np.prod(self.trailing, dtype=np.int64))
-        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 # kept open as long as this is
+        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 # closed when it is mapped
         self.starts = array("q", [0])
 
     def add(self, value: NDArray[Any]) -> None:
@@ -30,11 +30,11 @@ class _Field:
         self.starts.append(self.starts[-1] + len(value))
 
     def mapped(self) -> NDArray[Any]:
-        self.file.flush()
+        """All values, ``[N, ...]``; the file is gone when they are."""
         shape = (self.starts[-1], *self.trailing)
-        if not self.starts[-1]:
-            return np.empty(shape, self.dtype)
-        return np.memmap(self.file, self.dtype, "r", shape=shape)
+        with self.file:
+            self.file.flush()
+            return np.memmap(self.file, self.dtype, "r", shape=shape) if self.starts[-1] else np.empty(shape, self.dtype)
 
 
 class Store(Sequence[Item]):
