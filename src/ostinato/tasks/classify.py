@@ -162,7 +162,7 @@ class Classify(Kind):
             return torch.tensor([int(some[0]) for some in labels]) if all(map(len, labels)) else None
         targets = torch.zeros(len(labels), len(self.state["labels"]))  # [B, K]
         for row, some in enumerate(labels):
-            targets[row, some] = 1
+            targets[row, some.tolist()] = 1
         return targets
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
@@ -233,13 +233,7 @@ class Texts:
         self.table = open_table(path, options.format, encoding=options.encoding, header=options.header, names=names,
                                 skip_bad=options.skip_bad_lines)  # fmt: skip
         rows = [row.values for row in self.table.sample()]
-        if not answered and options.label is None:
-            try:
-                self.columns = choose_columns(rows, told, path)
-            except InputError:
-                self.columns = choose_columns(rows, {"text": options.text}, path)
-        else:
-            self.columns = choose_columns(rows, told, path)
+        self.columns = choose_columns(rows, told if answered else {"text": options.text}, path)
         self._several = options.several
 
     @property

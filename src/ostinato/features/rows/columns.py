@@ -57,12 +57,12 @@ class Columns:
 
 
 def is_header(fields: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether a first line names columns: those wanted, or at least two that are known and none that is long."""
+    """Whether a first line names columns: one that is wanted, or a known one and none long or a number."""
     names = [field.strip().lower() for field in fields]
     if any(name in fields for name in wanted):
         return True
     known = {name for group in KNOWN.values() for name in group} | {"id", "index"}
-    return len(set(names) & known) >= min(2, len(names)) and all(len(name) < 40 for name in names)
+    return bool(set(names) & known) and all(len(name) < 40 and not name.isdigit() for name in names)
 
 
 def choose_columns(rows: Sequence[Mapping[str, Any]], told: Mapping[str, str | None], path: Any) -> Columns:

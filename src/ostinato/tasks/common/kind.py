@@ -88,7 +88,7 @@ class Kind(ABC):
         """The examples of a file, read anew at every iteration.
 
         Args:
-            answered: each must have its right answer.
+            answered: each must have its right answer; else it is not read.
 
         Raises:
             InputError: anything wrong with the file, with its line.

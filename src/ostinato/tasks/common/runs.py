@@ -116,7 +116,7 @@ def run_batches(
 def answers_of(kind: Kind, model: nn.Module, examples: Sequence[Example],
                tick: Callable[[int], object] | None = None) -> list[Answer]:  # fmt: skip
     """The model's answer to each example."""
-    items = [kind.encode(dataclasses.replace(example, gold=None)) for example in examples]
+    items = [kind.encode(example) for example in examples]
     found, _ = run_batches(kind, model, items, tick=tick)
     return [kind.finish(example, value) for example, value in zip(examples, found, strict=True)]
 

@@ -34,7 +34,8 @@ class _Field:
         shape = (self.starts[-1], *self.trailing)
         with self.file:
             self.file.flush()
-            return np.memmap(self.file, self.dtype, "r", shape=shape) if self.starts[-1] else np.empty(shape, self.dtype)
+            empty = not self.starts[-1]
+            return np.empty(shape, self.dtype) if empty else np.memmap(self.file, self.dtype, "r", shape=shape)
 
 
 class Store(Sequence[Item]):
