@@ -152,6 +152,7 @@ class Summed(Cell):
 
 
 def _forward(rnn, x, queue):
+    torch.set_num_threads(1)  # as in the workers of a DataLoader: torch's own threads are gone in a forked process
     outputs, _ = rnn(x)
     queue.put(outputs.detach().numpy().tolist())
 
