@@ -16,9 +16,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ostinato import Cell, Recurrent
+from ostinato.cell import Cell
 from ostinato.decoding.spans import follows
 from ostinato.layers.parts import Lengths, live_steps
+from ostinato.recurrent import Recurrent
 from ostinato.recurrent.arguments import whole_lengths
 
 FORBIDDEN = -1e30
