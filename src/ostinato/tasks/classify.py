@@ -26,10 +26,10 @@ from torch.nn import functional as F
 
 from ostinato.errors import InputError, unknown
 from ostinato.features.rows import choose_columns, open_table
-from ostinato.tasks.common.encoder import Encoder, Pool, RecurrentOptions, WordVectors
+from ostinato.tasks.common.encoder import Encoder, Pool, RecurrentOptions
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
 from ostinato.tasks.common.store import Item
-from ostinato.tasks.common.words import Lexicon, segment
+from ostinato.tasks.common.words import Lexicon, WordBatch, WordOptions, WordVectors, segment, word_batch
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
@@ -37,7 +37,7 @@ LEVELS = ("auto", "words", "characters")
 
 
 @dataclass(frozen=True)
-class ClassifyOptions(RecurrentOptions, TaskOptions):
+class ClassifyOptions(WordOptions, RecurrentOptions, TaskOptions):
     """What ``ostinato train classify`` can be told."""
 
     text: str | None = option(None, "column or columns (a,b) with the text; guessed where it is clear")
@@ -45,9 +45,6 @@ class ClassifyOptions(RecurrentOptions, TaskOptions):
     header: bool | None = option(None, "the first line names the columns; guessed")
     several: bool = option(False, "a text may have several labels, in one cell with | between them or a JSON list")
     level: str = option("auto", "what a step reads; characters where the texts are single words", choices=LEVELS)
-    vocabulary_size: int = option(30_000, "keep so many of the most frequent words", low=1)
-    ngrams: int = option(30_000, "keep so many of the words' most frequent character n-grams (0: none)", low=0)
-    embedding_size: int = option(100, "numbers that a word or character becomes", low=1)
     pooling: str = option("all", "what is read from the outputs of all steps", choices=Pool.KINDS)
     longest: int = option(400, "steps that are read of a longer text", low=1)
     class_weights: bool = option(False, "count rare labels as much as frequent ones")
@@ -56,29 +53,26 @@ class ClassifyOptions(RecurrentOptions, TaskOptions):
 class Batch(NamedTuple):
     """Texts as tensors."""
 
-    words: Tensor  # [B, T]
-    grams: Tensor  # [G], those of all words end to end
-    offsets: Tensor  # [B T], where the grams of each word begin
-    lengths: Tensor  # [B]
+    texts: WordBatch
     labels: Tensor | None  # [B], or [B, K] of zeros and ones with --several
 
 
 class Classifier(nn.Module):
     """Word vectors, a recurrence, pooling, a linear map to the logits of the labels."""
 
-    def __init__(self, words: int, ngrams: int, labels: int, options: ClassifyOptions) -> None:
+    def __init__(self, lexicon: Lexicon, labels: int, options: ClassifyOptions) -> None:
         super().__init__()
-        self.vectors = WordVectors(words, ngrams, options.embedding_size, options.dropout)
-        self.encoder = Encoder(options.embedding_size, options)
+        self.vectors = WordVectors(lexicon, options, options.dropout)
+        self.encoder = Encoder(self.vectors.size, options)
         self.pool = Pool(self.encoder.size, options.pooling, options.bidirectional)
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Linear(self.pool.size, labels)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, texts: WordBatch) -> Tensor:
         """The logits ``[B, K]``."""
-        e = self.vectors(batch.words, batch.grams, batch.offsets)  # [B, T, E]
-        h = self.encoder(e, batch.lengths)  # [B, T, H]
-        return self.head(self.dropout(self.pool(h, batch.lengths)))  # [B, K]
+        e = self.vectors(texts)  # [B, T, E]
+        h = self.encoder(e, texts.lengths)  # [B, T, H]
+        return self.head(self.dropout(self.pool(h, texts.lengths)))  # [B, K]
 
 
 class Classify(Kind):
@@ -108,11 +102,11 @@ class Classify(Kind):
         if len(labels) < 2:
             raise InputError(f"all examples have the label {next(iter(labels))!r}: at least two labels are needed")
         level = self._level(examples)
-        size, ngrams = self.options.vocabulary_size, self.options.ngrams if level == "words" else 0
         pieces = (self._pieces(example.given, level) for example in examples)
-        lexicon = Lexicon.build(pieces, size, ngrams)
+        lexicon = Lexicon.build(pieces, self.options, ngrams=level == "words")
         self.state = {"level": level, "labels": sorted(labels), "counts": [labels[k] for k in sorted(labels)],
                       "temperature": 1.0, **lexicon.to_json()}  # fmt: skip
+        self._lexicon_of, self._lexicon = self.state, lexicon
 
     def _level(self, examples: Iterable[Example]) -> str:
         if self.options.level != "auto":
@@ -126,11 +120,11 @@ class Classify(Kind):
     @property
     def lexicon(self) -> Lexicon:
         if self.__dict__.get("_lexicon_of") is not self.state:
-            self._lexicon_of, self._lexicon = self.state, Lexicon(self.state["words"], self.state["ngrams"])
+            self._lexicon_of, self._lexicon = self.state, Lexicon.from_json(self.state)
         return self._lexicon
 
     def model(self) -> nn.Module:
-        return Classifier(self.lexicon.word_count, self.lexicon.ngram_count, len(self.state["labels"]), self.options)
+        return Classifier(self.lexicon, len(self.state["labels"]), self.options)
 
     def encode(self, example: Example) -> Item:
         pieces = self._pieces(example.given, self.state["level"])[: self.options.longest]
@@ -147,15 +141,7 @@ class Classify(Kind):
         return len(item["words"])
 
     def batch(self, items: Sequence[Item]) -> Batch:
-        lengths = torch.tensor([len(item["words"]) for item in items])  # [B]
-        words = torch.zeros(len(items), int(lengths.max()), dtype=torch.long)  # [B, T]
-        counts = torch.zeros_like(words)  # [B, T]
-        for row, item in enumerate(items):
-            words[row, : lengths[row]] = torch.from_numpy(item["words"].astype(np.int64))
-            counts[row, : lengths[row]] = torch.from_numpy(item["counts"].astype(np.int64))
-        grams = torch.from_numpy(np.concatenate([item["grams"] for item in items]).astype(np.int64))  # [G]
-        offsets = counts.flatten().cumsum(0) - counts.flatten()  # [B T]
-        return Batch(words, grams, offsets, lengths, self._targets([item["labels"] for item in items]))
+        return Batch(word_batch(items), self._targets([item["labels"] for item in items]))
 
     def _targets(self, labels: Sequence[np.ndarray]) -> Tensor | None:
         if not self.options.several:
@@ -166,7 +152,7 @@ class Classify(Kind):
         return targets
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
-        logits = model(batch)  # [B, K]
+        logits = model(batch.texts)  # [B, K]
         assert batch.labels is not None
         if self.options.several:
             return F.binary_cross_entropy_with_logits(logits, batch.labels), len(logits)
@@ -179,7 +165,7 @@ class Classify(Kind):
         return counts.sum() / (len(counts) * counts)
 
     def answer(self, model: Any, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        return list(model(batch).double().numpy())  # [K] each
+        return list(model(batch.texts).double().numpy())  # [K] each
 
     def finish(self, example: Example, found: Any) -> Answer:
         logits, labels = found / self.state["temperature"], self.state["labels"]

@@ -1,4 +1,4 @@
-"""What the tasks' models are made of: a stack of recurrences by options, words as vectors, pooling over time."""
+"""What the tasks' models are made of: a stack of recurrences by options, pooling over time."""
 
 from __future__ import annotations
 
@@ -64,34 +64,6 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Vectors ``[B, T, E]`` to outputs ``[B, T, size]``, zero in the padding."""
         return self.stack(x, lengths=lengths)[0]
-
-
-class WordVectors(nn.Module):
-    """A word as the sum of its own vector and the mean of those of its character n-grams.
-
-    A word that training never saw still has n-grams. In training a share of the words is dropped whole.
-    """
-
-    def __init__(self, words: int, ngrams: int, size: int, dropout: float, vectors: Tensor | None = None) -> None:
-        super().__init__()
-        self.word = nn.Embedding(words, size, padding_idx=0)
-        nn.init.normal_(self.word.weight, std=0.1)
-        if vectors is not None:
-            with torch.no_grad():
-                self.word.weight[2:2 + len(vectors)] = vectors
-        with torch.no_grad():
-            self.word.weight[:2] = 0
-        self.gram = nn.EmbeddingBag(ngrams, size, mode="mean", padding_idx=0) if ngrams > 1 else None
-        if self.gram is not None:
-            nn.init.normal_(self.gram.weight, std=0.1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, words: Tensor, grams: Tensor, offsets: Tensor) -> Tensor:
-        """Words ``[B, T]``, their n-grams end to end ``[G]`` and where those of each begin ``[B T]``: ``[B, T, E]``."""
-        e = self.word(words)  # [B, T, E]
-        if self.gram is not None:
-            e = e + self.gram(grams, offsets).view_as(e)  # [B, T, E]
-        return self.dropout(e)
 
 
 class Pool(nn.Module):

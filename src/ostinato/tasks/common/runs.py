@@ -134,9 +134,9 @@ def train(
 
     options = kind.options
     torch.manual_seed(options.seed)
-    resume = resume and run.exists
-    if not resume:
+    if not (resume and run.exists):
         run.check_free(overwrite)
+    resume = resume and run.checkpoint.exists()  # without one it begins anew
     examples = kind.read(path)
     if validation is None:
         learned, held, count = split(examples, options.held_out, options.seed, path)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from ostinato.features.embeddings import Embedding, read_vectors
 from ostinato.tasks.common.store import Item
+from ostinato.training.options import option
 
 PAD, UNKNOWN = 0, 1
 # As in the Penn Treebank, whose segments pretrained vectors know: do n't, it 's; compounds stay whole.
@@ -43,39 +47,61 @@ def character_ngrams(word: str, low: int = 3, high: int = 5) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class WordOptions:
+    """How words become vectors."""
+
+    vocabulary_size: int = option(30_000, "keep so many of the most frequent words", low=1)
+    ngrams: int = option(30_000, "keep so many of the words' most frequent character n-grams (0: none)", low=0)
+    embedding_size: int = option(100, "numbers that a word or character becomes", low=1)
+    vectors: str | None = option(None, "pretrained vectors beside the learned (GloVe, word2vec, fastText, safetensors)")
+    freeze_vectors: bool = option(False, "do not train the pretrained vectors on")
+
+
+@dataclass(frozen=True)
 class Lexicon:
-    """The numbers of words and of their n-grams; 0 is padding, 1 unknown."""
+    """The numbers of words and of their n-grams; 0 is padding, 1 unknown.
+
+    ``vector_size`` is how many numbers a pretrained vector has (0: there are none); ``matrix`` holds them, a row for
+    each number of a word, when the lexicon has just been built.
+    """
 
     words: Sequence[str]
     ngrams: Sequence[str]
+    vector_size: int = 0
+    matrix: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_word", {w: i for i, w in enumerate(self.words, start=2)})
         object.__setattr__(self, "_ngram", {g: i for i, g in enumerate(self.ngrams, start=1)})
 
     @classmethod
-    def build(cls, texts: Iterable[Sequence[str]], size: int, ngrams: int, least: int = 2,
-              extra: Sequence[str] = ()) -> Lexicon:  # fmt: skip
-        """The most frequent words and n-grams of segmented texts.
+    def build(cls, texts: Iterable[Sequence[str]], options: WordOptions, ngrams: bool = True,
+              least: int = 2) -> Lexicon:  # fmt: skip
+        """The most frequent words and n-grams of segmented texts, and the frequent words of the pretrained vectors.
 
         Args:
-            size: words at most.
-            ngrams: n-grams at most; those of a word count as often as the word.
+            ngrams: whether the pieces are words that have n-grams.
             least: a word must be there so often, so that training meets unknown ones.
-            extra: words known from elsewhere, as from pretrained vectors.
+
+        Raises:
+            InputError: anything wrong with the file of vectors.
         """
-        counts = Counter(word for text in texts for word in text)
-        lower: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(word.lower() for word in text)
         grams: Counter[str] = Counter()
-        for word, n in counts.items():
-            lower[word.lower()] += n
-        if ngrams:
-            for word, n in lower.items():
+        if ngrams and options.ngrams:
+            for word, n in counts.items():
                 for gram in character_ngrams(word):
                     grams[gram] += n
-        words = [w for w, n in sorted(lower.items(), key=lambda item: (-item[1], item[0])) if n >= least][:size]
-        kept = [g for g, n in sorted(grams.items(), key=lambda item: (-item[1], item[0])) if n >= least][:ngrams]
-        return cls([*words, *(w for w in extra if w not in lower or lower[w] < least)], kept)
+        words = _frequent(counts, options.vocabulary_size, least)
+        kept = _frequent(grams, options.ngrams, least)
+        if options.vectors is None:
+            return cls(words, kept)
+        vectors = read_vectors(options.vectors, counts, first=options.vocabulary_size)
+        words += [word for word in vectors.words if word not in set(words) and word == word.lower()]
+        matrix, _ = vectors.for_words(words)  # [V, E]
+        return cls(words, kept, vectors.size, torch.cat([torch.zeros(2, vectors.size), matrix]))
 
     @property
     def word_count(self) -> int:
@@ -104,4 +130,69 @@ class Lexicon:
         return [number for number in map(index.get, character_ngrams(word)) if number is not None]
 
     def to_json(self) -> dict[str, Any]:
-        return {"words": list(self.words), "ngrams": list(self.ngrams)}
+        return {"words": list(self.words), "ngrams": list(self.ngrams), "vector_size": self.vector_size}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Lexicon:
+        """Of a task's state."""
+        return cls(state["words"], state["ngrams"], state["vector_size"])
+
+
+def _frequent(counts: Counter[str], size: int, least: int) -> list[str]:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [piece for piece, n in ranked if n >= least][:size]
+
+
+class WordBatch(NamedTuple):
+    """Segmented texts as tensors."""
+
+    words: Tensor  # [B, T]
+    grams: Tensor  # [G], those of all words end to end
+    offsets: Tensor  # [B T], where the grams of each word begin
+    lengths: Tensor  # [B]
+
+
+def word_batch(items: Sequence[Item]) -> WordBatch:
+    """The arrays of :meth:`Lexicon.item` side by side."""
+    lengths = torch.tensor([len(item["words"]) for item in items])  # [B]
+    words = torch.zeros(len(items), int(lengths.max()), dtype=torch.long)  # [B, T]
+    counts = torch.zeros_like(words)  # [B, T]
+    for row, item in enumerate(items):
+        words[row, : lengths[row]] = torch.from_numpy(item["words"].astype(np.int64))
+        counts[row, : lengths[row]] = torch.from_numpy(item["counts"].astype(np.int64))
+    grams = torch.from_numpy(np.concatenate([item["grams"] for item in items]).astype(np.int64))  # [G]
+    return WordBatch(words, grams, counts.flatten().cumsum(0) - counts.flatten(), lengths)
+
+
+class WordVectors(nn.Module):
+    """A word as the sum of its own vector and the mean of those of its character n-grams, beside its pretrained one.
+
+    A word that training never saw still has n-grams, and maybe a pretrained vector.
+    """
+
+    def __init__(self, lexicon: Lexicon, options: WordOptions, dropout: float) -> None:
+        super().__init__()
+        size = options.embedding_size
+        self.size = size + lexicon.vector_size
+        self.word = Embedding(lexicon.word_count, size)
+        with torch.no_grad():
+            self.word.weight[UNKNOWN] = 0
+        self.gram = nn.EmbeddingBag(lexicon.ngram_count, size, mode="mean") if lexicon.ngrams else None
+        if self.gram is not None:
+            nn.init.normal_(self.gram.weight, std=0.1)
+        self.given: Embedding | None = None
+        if lexicon.vector_size:
+            self.given = Embedding(lexicon.word_count, lexicon.vector_size, frozen=options.freeze_vectors)
+            if lexicon.matrix is not None:
+                with torch.no_grad():
+                    self.given.weight.copy_(lexicon.matrix)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: WordBatch) -> Tensor:
+        """Words to vectors ``[B, T, size]``."""
+        e = self.word(batch.words)  # [B, T, E]
+        if self.gram is not None:
+            e = e + self.gram(batch.grams, batch.offsets).view_as(e)  # [B, T, E]
+        if self.given is not None:
+            e = torch.cat([e, self.given(batch.words)], 2)  # [B, T, E + G]
+        return self.dropout(e)
