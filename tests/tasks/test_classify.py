@@ -195,6 +195,14 @@ def test_a_label_that_training_never_saw(tmp_path: Path, trained: Path, capsys: 
     assert "unknown label at" in message and "other.csv:3" in message and "'NOBODY'" in message
 
 
+def test_a_missing_package_is_named_before_any_work(tmp_path: Path, capsys: Capture, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Classify, "needs", ("sklearn", "no_such_module"))
+    file = tmp_path / "a.csv"
+    file.write_text("text,label\n" + "a,x\nb,y\n" * 9)
+    message = complaint(capsys, "train", "classify", file, "--out", tmp_path / "run")
+    assert "classify needs no_such_module: pip install 'ostinato[tasks]'" in message
+
+
 def test_skipped_lines_are_counted(tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("text,label\na,x\n,y\nb\nc,y\n")

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ class Classify(Kind):
     """
     options_class = ClassifyOptions
     goal = Goal("accuracy", more=True)
+    needs = ("sklearn", "scipy", "matplotlib")
     options: ClassifyOptions
 
     def read(self, path: Path, answered: bool = True) -> Iterable[Example]:
@@ -106,7 +108,7 @@ class Classify(Kind):
         lexicon = Lexicon.build(pieces, self.options, ngrams=level == "words")
         self.state = {"level": level, "labels": sorted(labels), "counts": [labels[k] for k in sorted(labels)],
                       "temperature": 1.0, **lexicon.to_json()}  # fmt: skip
-        self._lexicon_of, self._lexicon = self.state, lexicon
+        self.lexicon = lexicon
 
     def _level(self, examples: Iterable[Example]) -> str:
         if self.options.level != "auto":
@@ -117,11 +119,10 @@ class Classify(Kind):
     def _pieces(self, text: str, level: str) -> Sequence[str]:
         return list(text) if level == "characters" else segment(text) or [text]
 
-    @property
+    @cached_property
     def lexicon(self) -> Lexicon:
-        if self.__dict__.get("_lexicon_of") is not self.state:
-            self._lexicon_of, self._lexicon = self.state, Lexicon.from_json(self.state)
-        return self._lexicon
+        """The numbers of words."""
+        return Lexicon.from_json(self.state)
 
     def model(self) -> nn.Module:
         return Classifier(self.lexicon, len(self.state["labels"]), self.options)

@@ -44,12 +44,15 @@ class Bar:
 
 
 class TaskBar(Bar):
-    """The same for a task whose ``measure`` is watched on validation."""
+    """The same for a task that measures more than its loss."""
+
+    def __init__(self) -> None:
+        super().__init__("example")
 
     def _short(self, loss: float) -> str:
         return f"loss {loss:.3f}"
 
     def _line(self, values: Mapping[str, Any]) -> str:
-        text = f"loss: train {values['train/mean_loss']:.4f}, validation {values['validation/loss']:.4f}"
-        measure = values.get(f"validation/{self._unit}")
-        return text if self._unit == "loss" else f"{text}; {self._unit.replace('_', ' ')} {measure:.4f}"
+        measured = {name.removeprefix("validation/"): v for name, v in values.items() if name.startswith("validation/")}
+        loss = f"loss: train {values['train/mean_loss']:.4f}, validation {measured.pop('loss'):.4f}"
+        return "; ".join([loss, *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())])

@@ -78,6 +78,8 @@ class Kind(ABC):
     help_examples: ClassVar[str]
     options_class: ClassVar[type[Any]]
     goal: ClassVar[Goal]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Modules of the extra ``ostinato[tasks]`` that it measures and draws with."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -153,6 +155,12 @@ class Kind(ABC):
     def report(self, examples: Sequence[Example], answers: Sequence[Answer], folder: Path) -> list[Path]:
         """Pictures and tables of the mistakes, written to a folder."""
         return []
+
+    validating = False
+    """True while the training validates: answers may be found in a quicker way."""
+
+    def progress(self, model: Any, share: float) -> None:  # noqa: B027 # most have nothing
+        """Told before each training step which share of the training is done."""
 
     def calibrate(self, examples: Sequence[Example], found: Sequence[Any]) -> None:  # noqa: B027 # most have nothing
         """Set, on validation, what the probabilities need to be true; kept in ``state``."""

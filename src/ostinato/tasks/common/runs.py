@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -26,7 +27,10 @@ from ostinato.training.threads import threads
 CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps")
 """What --resume may change without making the run another one."""
 
-KINDS = {"classify": "ostinato.tasks.classify:Classify"}
+KINDS = {
+    "classify": "ostinato.tasks.classify:Classify",
+    "translate": "ostinato.tasks.translate:Translate",
+}
 """Where each task is; it is imported when it is needed."""
 
 
@@ -36,6 +40,17 @@ def kind_class(name: str) -> type[Kind]:
         raise unknown("task", name, KINDS)
     module, _, attribute = KINDS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def check_needs(kind: Kind) -> None:
+    """Say what has to be installed before any work is done.
+
+    Raises:
+        InputError: a module is missing.
+    """
+    missing = [name for name in kind.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{kind.name} needs {', '.join(missing)}: pip install 'ostinato[tasks]'")
 
 
 class Some:
@@ -75,13 +90,19 @@ class TaskTraining:
 
     def loss(self, model: Any, epoch: int, batch: int, carried: tuple) -> tuple[Tensor, tuple]:
         """The mean loss of one batch of examples of like length."""
+        done = (epoch * self.batches + batch) / (self.batches * self.kind.options.epochs)
+        self.kind.progress(self.model, done)
         items = [self._train[int(i)] for i in self._buckets.epoch(epoch)[batch]]
         loss, _ = self.kind.loss(model, self.kind.batch(items))
         return loss, ()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        found, loss = run_batches(self.kind, self.model, self._valid_items, with_loss=True)
+        self.kind.validating = True
+        try:
+            found, loss = run_batches(self.kind, self.model, self._valid_items, with_loss=True)
+        finally:
+            self.kind.validating = False
         self.kind.calibrate(self._valid, found)
         answers = [self.kind.finish(example, value) for example, value in zip(self._valid, found, strict=True)]
         return {"loss": loss, **self.kind.measure(self._valid, answers)}
@@ -132,6 +153,7 @@ def train(
     """
     from ostinato.training.loop import Trainer
 
+    check_needs(kind)
     options = kind.options
     torch.manual_seed(options.seed)
     if not (resume and run.exists):
@@ -223,6 +245,7 @@ def load(run: RunFolder, **reading: Any) -> tuple[Kind, nn.Module]:
     kind = options_of_run(run, reading, reading_names)
     if not run.model.exists():
         raise InputError(f"{run.path} has no trained model yet: go on with --resume until the first epoch ends")
+    check_needs(kind)
     kind.state = read_state(run)
     tensors, about = load_tensors(run.model)
     try:
