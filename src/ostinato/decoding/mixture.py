@@ -1,7 +1,7 @@
 """Where the pen goes next, as a density: a mixture of bivariate Gaussians over its offset, and what the pen does.
 
-Two forms: Graves's, whose pen lifts or does not (a Bernoulli variable), and sketch-rnn's, whose pen stays down, lifts, or has
-ended (three classes).
+Two forms: Graves's, whose pen lifts or does not (a Bernoulli variable), and sketch-rnn's, whose pen stays down,
+lifts, or has ended (three classes).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ostinato.errors import InputError, unknown
 
 PENS = {"lift": 1, "state": 3}
 """For each form of the pen, how many numbers the network gives for it."""
+_WIDEST = 10.0
+"""Deviations are from e^-10 to e^10: beyond, squares in float32 overflow."""
 _CORRELATION = 0.999
 """No nearer to 1, where the density of a float32 loses its digits."""
 
@@ -41,8 +43,8 @@ class MixtureDensity(nn.Module):
     Args:
         components: M, how many Gaussians.
         pen: ``"lift"``, one bit (Graves); or ``"state"``, one of down, lifted, ended (sketch-rnn).
-        floor: the least deviation, in the units of the offsets: on offsets that are whole numbers a density has no bound
-            without one, and the loss means nothing.
+        floor: the least deviation, in the units of the offsets: on offsets that are whole numbers a density has no
+            bound without one, and the loss means nothing.
 
     Raises:
         InputError: fewer than one component, another form of pen, a floor below 0.
@@ -83,7 +85,7 @@ class MixtureDensity(nn.Module):
                              f"got {numbers.shape[-1]}")
         m = self.components
         weights, means, deviations, correlations, pen = numbers.split([m, 2 * m, 2 * m, m, PENS[self.pen]], -1)
-        deviations = deviations.unflatten(-1, (m, 2))
+        deviations = deviations.unflatten(-1, (m, 2)).clamp(-_WIDEST, _WIDEST)
         if self.floor:
             deviations = torch.logaddexp(deviations, deviations.new_tensor(math.log(self.floor)))
         return Density(weights.log_softmax(-1), means.unflatten(-1, (m, 2)), deviations,
@@ -94,8 +96,8 @@ class MixtureDensity(nn.Module):
 
         Args:
             numbers: the network's.
-            steps: (dx, dy, pen): the pen 0 or 1, or with ``pen="state"`` 0 (down), 1 (lifted) or 2 (ended). The offset of
-                an end counts for nothing.
+            steps: (dx, dy, pen): the pen 0 or 1, or with ``pen="state"`` 0 (down), 1 (lifted) or 2 (ended). The offset
+                of an end counts for nothing.
 
         Raises:
             InputError: another shape, or a pen that is none of these.
@@ -116,8 +118,8 @@ class MixtureDensity(nn.Module):
         Args:
             numbers: the network's.
             generator: the same seed draws the same steps.
-            bias: 0 draws from the density; the more, the neater: components by (1 + bias), deviations by e^-bias, as Graves
-                has it (the pen is drawn as it is).
+            bias: 0 draws from the density; the more, the neater: components by (1 + bias), deviations by e^-bias, as
+                Graves has it (the pen is drawn as it is).
 
         Raises:
             InputError: a bias below 0, or another size.
