@@ -106,7 +106,7 @@ def test_a_floor_bounds_the_density() -> None:
     mixture = MixtureDensity(1, floor=0.25)
     given = torch.tensor([0.0, 3.0, 3.0, -50.0, -50.0, 0.0, -50.0])  # a needle at (3, 3)
     loss = mixture.loss(given, torch.tensor([3.0, 3.0, 0.0]))
-    assert loss.item() == pytest.approx(math.log(2 * math.pi * 0.25**2), abs=1e-5)
+    assert loss.item() == pytest.approx(math.log(2 * math.pi * (0.25 + math.exp(-10)) ** 2), abs=1e-5)
 
 
 def test_what_cannot_be_is_refused() -> None:
