@@ -17,7 +17,7 @@ PYTHON  = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo lab-quick test lint ruff types docs bench venv native native-test clean
+.PHONY: help demo lab-quick test lint ruff types docs bench results venv native native-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -48,6 +48,9 @@ docs: $(READY)-docs ## build the documentation in build/docs; a warning is an er
 
 bench: $(READY)-run native ## all benchmarks, into build/bench; ARGS="--only train --quick" shortens it
 	@$(BIN) -m benchmarks $(ARGS)
+
+results: $(READY)-test native ## train the tasks on ../shared/data and test them once: hours; ARGS="trec sst2" runs only these
+	@$(BIN) -m benchmarks.results $(ARGS)
 
 venv: $(READY)-test $(READY)-lint $(READY)-docs ## set up .venv for everything; CONSTRAINTS=FILE pins other versions
 

@@ -44,6 +44,7 @@ class ClassifyOptions(WordOptions, RecurrentOptions, TaskOptions):
     text: str | None = option(None, "column or columns (a,b) with the text; guessed where it is clear")
     label: str | None = option(None, "column with the label; guessed where it is clear")
     header: bool | None = option(None, "the first line names the columns; guessed")
+    cell: str = option("gru", "the recurrent step, by name (ostinato info lists them)")
     several: bool = option(False, "a text may have several labels, in one cell with | between them or a JSON list")
     level: str = option("auto", "what a step reads; characters where the texts are single words", choices=LEVELS)
     pooling: str = option("all", "what is read from the outputs of all steps", choices=Pool.KINDS)

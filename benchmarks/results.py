@@ -1,0 +1,166 @@
+"""What the tasks reach on real data: ``make results`` trains, tests once, and writes the table of ``docs/results.md``.
+
+A row that has been run is kept in ``build/results`` and not run again, so that the whole can be stopped and gone on
+with; ``ARGS="trec sst2"`` runs only these. The data is in ``../shared/data`` or where ``OSTINATO_DATA`` says.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT, machine
+from ostinato.features.rows import open_table
+from ostinato.files import read_json, write_atomic, write_json
+
+DATA = Path(os.environ.get("OSTINATO_DATA", ROOT.parent / "shared" / "data"))
+BUILD = ROOT / "build" / "results"
+PAGE = ROOT / "docs" / "results.md"
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: data made ready, the options of the training, and the measure that is reported."""
+
+    data: str
+    task: str
+    prepare: Callable[[Path], list[str]]
+    """Write files to a folder; returns the words after ``ostinato train TASK``, the folder's files by their names."""
+    measure: str
+    goal: str
+    options: Sequence[str] = ()
+
+
+def write_csv(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Texts and labels with a first line of names."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+
+
+def trec(folder: Path) -> list[str]:
+    """The official split; coarse labels."""
+    for name in ("train", "test"):
+        table = open_table(DATA / "trec" / f"TREC.{name}", encoding="latin-1")
+        write_csv(folder / f"{name}.csv", [(row.values["text"], row.values["label"]) for row in table])
+    return ["train.csv", "--test", "test.csv"]
+
+
+def sst2(folder: Path) -> list[str]:
+    """The official split."""
+    files = {name: str(DATA / "sst2" / f"{name}.tsv") for name in ("train", "dev", "test")}
+    vectors = str(DATA / "glove_50d_8k" / "glove.6B.50d.8k.txt")
+    return [files["train"], "--validation", files["dev"], "--test", files["test"], "--vectors", vectors]
+
+
+def every_tenth(rows: Pairs, folder: Path) -> list[str]:
+    """Lines 10, 20, ... test."""
+    write_csv(folder / "train.csv", [row for i, row in enumerate(rows, start=1) if i % 10])
+    write_csv(folder / "test.csv", rows[9::10])
+    return ["train.csv", "--test", "test.csv"]
+
+
+def surnames(folder: Path) -> list[str]:
+    """Every tenth line of the files in name order tests."""
+    table = open_table(DATA / "surnames")
+    return every_tenth([(row.values["text"], row.values["label"]) for row in table], folder)
+
+
+def spooky(folder: Path) -> list[str]:
+    """Every tenth line of train.csv tests."""
+    table = open_table(DATA / "spooky" / "train.csv")
+    return every_tenth([(row.values["text"], row.values["author"]) for row in table], folder)
+
+
+def ag_news(folder: Path) -> list[str]:
+    """The first 6,600 of the test file learn, the last 1,000 test."""
+    values = [row.values for row in open_table(DATA / "ag_news_test" / "test.csv")]
+    rows = [(f"{v['2']} {v['3']}", v["1"]) for v in values]
+    write_csv(folder / "train.csv", rows[:6600])
+    write_csv(folder / "test.csv", rows[-1000:])
+    return ["train.csv", "--test", "test.csv"]
+
+
+def multi30k(folder: Path) -> list[str]:
+    """German to English, segmented and lower-cased as it comes; test 2016."""
+    parts = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+    for part, name in parts.items():
+        for language in ("de", "en"):
+            file = DATA / "multi30k" / "tok" / f"{name}.lc.norm.tok.{language}"
+            write_atomic(folder / f"{part}.{language}", file.read_bytes())
+    return ["train", "--validation", "val", "--test", "test", "--source", "de", "--target", "en"]
+
+
+ROWS = {
+    "trec": Result("trec, 6 kinds of questions", "classify", trec, "accuracy", ".925"),
+    "sst2": Result("sst2, with `glove_50d_8k`", "classify", sst2, "accuracy", ".835"),
+    "surnames": Result("surnames, 18 languages", "classify", surnames, "accuracy", ".855"),
+    "ag_news": Result("ag_news_test, first 6,600 / last 1,000", "classify", ag_news, "accuracy", ".90"),
+    "spooky": Result("spooky, 3 authors", "classify", spooky, "accuracy", ".855"),
+    "multi30k": Result("multi30k de to en, test 2016", "translate", multi30k, "bleu", "32", ["--epochs", "8"]),
+}
+
+
+def run(name: str) -> dict[str, Any]:
+    """Train and test one row in a process of its own."""
+    row, folder = ROWS[name], BUILD / name
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["train", row.task, *row.prepare(folder), *row.options, "--out", "run"]
+    started = time.monotonic()
+    command = [sys.executable, "-m", "ostinato", *words, "--json", "--resume"]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    shown = " ".join(["ostinato", *words]).replace(str(DATA), "DATA")
+    result = {"command": shown, "seconds": time.monotonic() - started, "peak_mb": peak, "seed": 0,
+              "date": time.strftime("%Y-%m-%d"), "machine": machine(), **json.loads(done.stdout)}  # fmt: skip
+    write_json(BUILD / f"{name}.json", result)
+    return result
+
+
+def page() -> None:
+    """Write the table of what has been run."""
+    lines: list[str] = []
+    commands: list[str] = []
+    for name, row in ROWS.items():
+        file = BUILD / f"{name}.json"
+        if not file.exists():
+            continue
+        result = read_json(file)
+        found, instead = result["test"]["measures"][row.measure], result["test"].get("instead", {})
+        others = [value for key, value in instead.items() if key.split(", ")[-1].endswith(row.measure)]
+        digits = 1 if row.measure == "bleu" else 3
+        shown = " / ".join(f"{value:.{digits}f}" for value in others)
+        lines.append(f"| {row.data} | {row.measure} | **{found:.{digits}f}** | {row.goal} | {shown} | "
+                     f"{result['parameters']:,} | {result['seconds'] / 60:.1f} | {result['peak_mb']:,.0f} |")  # fmt: skip
+        about = result["machine"]
+        where = f"{about['processor']}, {about['cores']} cores, load {about['busy']} at the end"
+        commands.append(f"- {row.data}: `{result['command']}`, {result['date']}, seed {result['seed']}, {where}.")
+    begin, end = "<!-- results -->", "<!-- end -->"
+    head = f"| data | measure | reached | goal | instead | parameters | minutes | MB |\n{'|---' * 8}|"
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    table = "\n".join([head, *lines, "", *commands])
+    write_atomic(PAGE, f"{before}{begin}\n{table}\n{end}{after}".encode())
+
+
+def main(names: Sequence[str]) -> None:
+    """Run those named, or all, and write the page."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for name in names or ROWS:
+        if not (BUILD / f"{name}.json").exists():
+            run(name)
+        page()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
