@@ -140,7 +140,7 @@ def page() -> None:
         digits = 1 if row.measure == "bleu" else 3
         shown = " / ".join(f"{value:.{digits}f}" for value in others)
         lines.append(f"| {row.data} | {row.measure} | **{found:.{digits}f}** | {row.goal} | {shown} | "
-                     f"{result['parameters']:,} | {result['seconds'] / 60:.1f} | {result['peak_mb']:,.0f} |")  # fmt: skip
+                     f"{result['parameters']:,} | {result['seconds'] / 60:.1f} | {result['peak_mb']:,.0f} |")
         about = result["machine"]
         where = f"{about['processor']}, {about['cores']} cores, load {about['busy']} at the end"
         commands.append(f"- {row.data}: `{result['command']}`, {result['date']}, seed {result['seed']}, {where}.")
