@@ -142,4 +142,5 @@ def strokes_svg(strokes: Sequence[ArrayLike], height: float = 100.0) -> str:
     lines = [" ".join(f"{x:.2f},{y:.2f}" for x, y in (np.asarray(s, np.float64) - low) * scale + 5) for s in strokes]
     drawn = "".join(f'<polyline points="{line} {line.split()[-1]}"/>\n' for line in lines)
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.2f}" height="{tall:.2f}">\n'
-            f'<g fill="none" stroke="black" stroke-width="2" stroke-linecap="round" stroke-linejoin="round">\n{drawn}</g>\n</svg>\n')
+            f'<g fill="none" stroke="black" stroke-width="2" stroke-linecap="round" stroke-linejoin="round">\n'
+            f"{drawn}</g>\n</svg>\n")
