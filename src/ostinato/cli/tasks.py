@@ -124,14 +124,22 @@ def evaluation(run: RunFolder, data: Path, out: Path | None, baseline: bool, rea
     files = kind.report(examples, answers, folder)
     result: dict[str, Any] = {"run": str(run.path), "task": kind.name, "data": str(data), "examples": len(examples),
                               "measures": measures}  # fmt: skip
-    trained_on = Path(run.read_config()["data"]["train"])
-    if baseline and trained_on.exists():
-        learned, _ = runs.load(run)
-        found = kind.baseline(learned.read(trained_on), examples)
-        result |= {"instead": found} if found else {}
+    if baseline:
+        result |= _instead(run, kind, examples)
     result["files"] = [str(file) for file in [folder / "metrics.json", *files]]
     write_json(folder / "metrics.json", result)
     return result
+
+
+def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, Any]:
+    """What the baseline reaches, where the training data is still there."""
+    learned, _ = runs.load(run)
+    try:
+        train = list(learned.read(Path(run.read_config()["data"]["train"])))
+    except InputError:
+        return {}
+    found = kind.baseline(train, examples)
+    return {"instead": found} if found else {}
 
 
 @click.command()
