@@ -5,6 +5,7 @@ In every cell ``W`` maps the input (and has the bias) and ``U`` the state; the s
 """
 
 from ostinato.cells import initialise
+from ostinato.cells.attention import AdditiveScore, AttentionDecoder, DotScore
 from ostinato.cells.average import RunningAverage
 from ostinato.cells.clockwork import ClockworkRNN
 from ostinato.cells.continuous import Antisymmetric, CoupledOscillators
@@ -49,13 +50,16 @@ __all__ = [
     "SLSTM",
     "SRU",
     "UGRNN",
+    "AdditiveScore",
     "Antisymmetric",
+    "AttentionDecoder",
     "Cell2d",
     "ClockworkRNN",
     "ConvLSTM",
     "CoupledLSTM",
     "CoupledOscillators",
     "Decoder",
+    "DotScore",
     "Elman",
     "FastGRNN",
     "ForgetGated",

@@ -1,6 +1,7 @@
 """Networks made of recurrences: stacks, both directions, images, time-delay networks, the lecture's three designs,
 feedback of the output, and the drop-ins for torch.nn."""
 
+from ostinato.layers.attention import Attention, AttentionDecoder, Memory
 from ostinato.layers.bidirectional import Bidirectional
 from ostinato.layers.decay import ExponentialDecay, InverseSigmoidDecay, LinearDecay
 from ostinato.layers.designs import (
@@ -25,12 +26,15 @@ __all__ = [
     "LSTM",
     "RNN",
     "TDNN",
+    "Attention",
+    "AttentionDecoder",
     "Bidirectional",
     "ExponentialDecay",
     "Feedback",
     "HiddenToHidden",
     "InverseSigmoidDecay",
     "LinearDecay",
+    "Memory",
     "OneOutput",
     "OutputToHidden",
     "Patches",
