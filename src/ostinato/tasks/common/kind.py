@@ -108,6 +108,10 @@ class Kind(ABC):
         """An example as :meth:`from_text` takes it."""
         return str(example.given)
 
+    def together(self, example: Example) -> Any:
+        """What examples have in common that must not be divided between training and validation; None: nothing."""
+        return None
+
     @abstractmethod
     def prepare(self, examples: Iterable[Example]) -> None:
         """Make ``state`` from the training part: vocabularies, labels."""

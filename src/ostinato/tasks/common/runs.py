@@ -30,6 +30,7 @@ CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps")
 KINDS = {
     "classify": "ostinato.tasks.classify:Classify",
     "translate": "ostinato.tasks.translate:Translate",
+    "answer": "ostinato.tasks.answer:AnswerQuestions",
 }
 """Where each task is; it is imported when it is needed."""
 
@@ -63,15 +64,26 @@ class Some:
         return (example for example, taken in zip(self._examples, self._chosen, strict=True) if taken)
 
 
-def split(examples: Iterable[Example], share: float, seed: int, path: Path) -> tuple[Some, Some, int]:
-    """A training and a validation part, drawn by the seed; and how many examples validate."""
-    count = sum(1 for _ in examples)
-    held = max(1, round(count * share))
-    if count < 2:
-        raise InputError(f"{path} has {count} example, and 2 are needed: one to learn from, one to validate")
-    chosen = np.zeros(count, dtype=bool)
-    chosen[np.random.default_rng([seed, 1]).permutation(count)[:held]] = True
-    return Some(examples, ~chosen), Some(examples, chosen), held
+def split(
+    examples: Iterable[Example], share: float, seed: int, path: Path, together: Callable[[Example], Any] | None = None
+) -> tuple[Some, Some, int]:
+    """A training and a validation part, drawn by the seed; and how many examples validate.
+
+    Examples of which ``together`` says the same (other than None) come into the same part.
+    """
+    numbers: dict[Any, int] = {}
+    group = []
+    for place, example in enumerate(examples):
+        key = together(example) if together else None
+        group.append(numbers.setdefault(("alone", place) if key is None else ("group", key), len(numbers)))
+    if len(numbers) < 2:
+        many = f"{len(group)} examples that belong together" if len(group) > 1 else f"{len(group)} example"
+        raise InputError(f"{path} has {many}, and 2 are needed: one to learn from, one to validate")
+    held, of = max(1, round(len(group) * share)), np.array(group)  # [N]
+    order = np.random.default_rng([seed, 1]).permutation(len(numbers))  # [groups]
+    enough = int(np.bincount(of)[order].cumsum().searchsorted(held)) + 1
+    chosen = np.isin(of, order[: min(enough, len(numbers) - 1)])  # [N]
+    return Some(examples, ~chosen), Some(examples, chosen), int(chosen.sum())
 
 
 class TaskTraining:
@@ -161,7 +173,7 @@ def train(
     resume = resume and run.checkpoint.exists()  # without one it begins anew
     examples = kind.read(path)
     if validation is None:
-        learned, held, count = split(examples, options.held_out, options.seed, path)
+        learned, held, count = split(examples, options.held_out, options.seed, path, kind.together)
     else:
         learned, held, count = examples, kind.read(validation), None
     with threads(options.threads):
