@@ -131,7 +131,15 @@ class Reader(nn.Module):
         self.decoder = Recurrent(cells.GRU(size, size))
         self.head = nn.Linear(size, answers)
 
-    def forward(self, batch: Batch, attention: bool = False) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch) -> Tensor:
+        """The logits of each word of the right answers, given those before it: ``[B, K, A]``."""
+        assert batch.answers is not None
+        first, _ = self.read(batch)  # [B, N]
+        before = F.pad(batch.answers[:, :-1].clamp(min=0), (1, 0), value=START)  # [B, K]
+        d, _ = self.decoder(self.answer_word(before), (first,))  # [B, K, N]
+        return self.head(d)
+
+    def read(self, batch: Batch, attention: bool = False) -> tuple[Tensor, Tensor]:
         """The decoder's first state ``[B, N]``; and, where asked for, each hop's attention ``[B, hops, T]``."""
         e = self.dropout(self.word(batch.words))  # [S, L, E]
         v = self.to_memory(self.pool(self.encoder(e, batch.word_lengths), batch.word_lengths))  # [S, N]
@@ -151,12 +159,6 @@ class Reader(nn.Module):
                 q = past + future  # [B, T, N]
         first = torch.tanh(self.begin(torch.cat([h, asked], 1)))  # [B, N]
         return first, _through(shares, batch.lengths) if attention else s.new_empty(0)
-
-    def logits(self, first: Tensor, answers: Tensor) -> Tensor:
-        """Of each word of right answers ``[B, K]``, given those before it: ``[B, K, A]``."""
-        before = F.pad(answers[:, :-1].clamp(min=0), (1, 0), value=START)  # [B, K]
-        d, _ = self.decoder(self.answer_word(before), (first,))  # [B, K, N]
-        return self.head(d)
 
     def write(self, first: Tensor, longest: int, beam: int) -> tuple[list[list[int]], Tensor]:
         """The most probable answers, and the logarithms of their probabilities ``[B]``."""
@@ -188,7 +190,7 @@ class AnswerQuestions(Kind):
     summary = "Learn to answer questions about short stories."
     help_examples = """
       ostinato train answer qa2_train.txt --test qa2_test.txt --out runs/qa2      (bAbI's format)
-      ostinato train answer stories.jsonl --out runs/stories     (a line: {"story": ..., "question": ..., "answer": ...})
+      ostinato train answer stories.jsonl --out runs/stories   (lines {"story": ..., "question": ..., "answer": ...})
       ostinato predict runs/qa2 "Mary got the milk. Mary went to the office. Where is the milk?"
     """
     options_class = AnswerOptions
@@ -208,17 +210,19 @@ class AnswerQuestions(Kind):
         return example.given.number
 
     def prepare(self, examples: Iterable[Example]) -> None:
-        texts, answers, longest, lists = [], Counter(), 0, Counter()
-        seen: set[str] = set()
+        longest = 0
+        words: Counter[str] = Counter()
+        answers: Counter[str] = Counter()
+        commas: Counter[str] = Counter()
         for example in examples:
-            texts += [sentence for sentence in self._read(example.given) if not (sentence in seen or seen.add(sentence))]
-            words = answer_words(example.gold)
-            answers.update(words)
-            longest = max(longest, len(words))
-            lists.update(re.findall(r",\s*", example.gold))
-        lexicon = Lexicon.build([pieces(text) for text in texts], self.options.vocabulary_size, 0, least=1)
-        self.state = {"words": list(lexicon.words), "answers": sorted(answers), "longest": longest,
-                      "comma": max(lists, key=lists.__getitem__) if lists else ", "}  # fmt: skip
+            words.update(word.lower() for text in self._read(example.given) for word in pieces(text))
+            found = answer_words(example.gold)
+            answers.update(found)
+            longest = max(longest, len(found))
+            commas.update(re.findall(r",\s*", example.gold))
+        known = sorted(words, key=lambda word: (-words[word], word))[: self.options.vocabulary_size]
+        self.state = {"words": known, "answers": sorted(answers), "longest": longest,
+                      "comma": max(commas, key=commas.__getitem__) if commas else ", "}  # fmt: skip
 
     def _read(self, story: Story) -> list[str]:
         """The sentences that are read, then the question."""
@@ -267,14 +271,12 @@ class AnswerQuestions(Kind):
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
         assert batch.answers is not None
-        first, _ = model(batch)  # [B, N]
-        logits = model.logits(first, batch.answers) if not hasattr(model, "module") else \
-            model.module.logits(first, batch.answers)  # [B, K, A]
+        logits = model(batch)  # [B, K, A]
         words = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), ignore_index=-1, reduction="sum")
-        return words / len(first), len(first)
+        return words / len(logits), len(logits)
 
     def answer(self, model: Any, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        first, attention = model(batch, attention=True)  # [B, N], [B, hops, T]
+        first, attention = model.read(batch, attention=True)  # [B, N], [B, hops, T]
         words, log_p = model.write(first, self.state["longest"] + 2, self.options.beam)
         return [
             (found, float(p), rows[:, :length].numpy().round(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -44,10 +45,8 @@ def story_of(given: Any, question: Any, place: str, number: int = 0) -> Story:
         InputError: it is neither, or there is no sentence or no question.
     """
     if isinstance(given, str) and given.lstrip().startswith("["):
-        try:
+        with contextlib.suppress(json.JSONDecodeError):  # else it is a text that begins with a bracket
             given = json.loads(given)
-        except json.JSONDecodeError:
-            pass  # a text that begins with a bracket
     if isinstance(given, str):
         sentences: Sequence[Any] = sentences_of(given)
     elif isinstance(given, list) and all(isinstance(sentence, str) for sentence in given):

@@ -25,7 +25,8 @@ SENTENCES = 16
 
 def baselines(train: Sequence[Example], test: Sequence[Example]) -> Measures:
     """The accuracy of the most frequent answer to each question word, and of logistic regression on bags of words."""
-    return {"most frequent answer accuracy": _by_question_word(train, test), "bag of words accuracy": _bags(train, test)}
+    frequent, bags = _by_question_word(train, test), _bags(train, test)
+    return {"most frequent answer accuracy": frequent, "bag of words accuracy": bags}
 
 
 def _by_question_word(train: Sequence[Example], test: Sequence[Example]) -> float:
