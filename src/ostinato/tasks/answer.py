@@ -148,6 +148,8 @@ class Reader(nn.Module):
         q = asked.unsqueeze(1).expand_as(s).contiguous()  # [B, T, N]
         live = torch.arange(s.shape[1], device=s.device) < batch.lengths.unsqueeze(1)  # [B, T]
         shares: list[Tensor] = []
+        ahead: Any
+        back: Any
         for ahead, back in zip(self.ahead, [*self.back, None], strict=True):
             past, (h,) = ahead((s, q), lengths=batch.lengths)  # [B, T, N], [B, N]
             if attention:
@@ -164,7 +166,8 @@ class Reader(nn.Module):
         """The most probable answers, and the logarithms of their probabilities ``[B]``."""
 
         def step(words: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, Any]:
-            d = self.decoder.cell.step(self.answer_word(words), *states)  # [R, N]
+            cell: Any = self.decoder.cell
+            d = cell.step(self.answer_word(words), *states)  # [R, N]
             logits = self.head(d)  # [R, A]
             logits[:, :END] = -torch.inf
             return logits.log_softmax(1), (d,)

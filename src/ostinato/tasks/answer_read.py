@@ -136,7 +136,7 @@ class Stories:
 
     def _of_row(self, values: Mapping[str, Any], place: str, numbers: dict[Any, int]) -> Example:
         columns = self._columns
-        story = story_of(*(columns.raw(role, values, place) for role in ("story", "question")), place)
+        story = story_of(columns.raw("story", values, place), columns.raw("question", values, place), place)
         number = numbers.setdefault(hash(story.sentences), len(numbers))
         gold = None
         if "answer" in columns.of:
