@@ -197,6 +197,7 @@ class AnswerQuestions(Kind):
       ostinato predict runs/qa2 "Mary got the milk. Mary went to the office. Where is the milk?"
     """
     options_class = AnswerOptions
+    needs = ("sklearn", "matplotlib")
     goal = Goal("accuracy", more=True)
     options: AnswerOptions
 
