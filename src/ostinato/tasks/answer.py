@@ -30,8 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ostinato import Cell, Recurrent, cells
+from ostinato import cells
+from ostinato.cell import Cell
 from ostinato.decoding.beam import beam_search
+from ostinato.recurrent import Recurrent
 from ostinato.tasks.answer_read import Stories, Story, story_of_text
 from ostinato.tasks.common.encoder import Encoder, Pool, RecurrentOptions
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
