@@ -98,12 +98,23 @@ def multi30k(folder: Path) -> list[str]:
     return ["train", "--validation", "val", "--test", "test", "--source", "de", "--target", "en"]
 
 
+def babi(name: str) -> Callable[[Path], list[str]]:
+    """One of bAbI's tasks, 10,000 examples; the supporting lines are not used."""
+    train, test = (str(DATA / "babi_a" / f"{name}_{part}.txt") for part in ("train", "test"))
+    return lambda folder: [train, "--test", test]
+
+
 ROWS = {
     "trec": Result("trec, 6 kinds of questions", "classify", trec, "accuracy", ".925"),
     "sst2": Result("sst2, with `glove_50d_8k`", "classify", sst2, "accuracy", ".835"),
     "surnames": Result("surnames, 18 languages", "classify", surnames, "accuracy", ".855"),
     "ag_news": Result("ag_news_test, first 6,600 / last 1,000", "classify", ag_news, "accuracy", ".90"),
     "spooky": Result("spooky, 3 authors", "classify", spooky, "accuracy", ".855"),
+    "qa1": Result("babi_a QA1, one supporting fact", "answer", babi("qa1_single-supporting-fact"), "accuracy", "1.00"),
+    "qa6": Result("babi_a QA6, yes or no", "answer", babi("qa6_yes-no-questions"), "accuracy", ".99"),
+    "qa12": Result("babi_a QA12, conjunction", "answer", babi("qa12_conjunction"), "accuracy", "1.00"),
+    "qa15": Result("babi_a QA15, basic deduction", "answer", babi("qa15_basic-deduction"), "accuracy", ".90"),
+    "qa20": Result("babi_a QA20, motivations", "answer", babi("qa20_agents-motivations"), "accuracy", "1.00"),
     "multi30k": Result("multi30k de to en, test 2016", "translate", multi30k, "bleu", "32", ["--epochs", "8"]),
 }
 
