@@ -4,9 +4,9 @@
     h1      = both directions of a recurrence over e
     p(tag of i) = softmax(A tanh(B h1[i]))[t]
     h       = more layers over [h1[i], sum_t p(t) T[t]]
-    d, a    = relu(D h), relu(H h)                                        as a dependent, as a head
-    s(i, j) = d[i] . U a[j] + u . a[j],                p(head of i is j) = softmax_j(s(i, j))
-    p(label of i <- j) = softmax_l([d'[i], 1] . V[l] [a'[j], 1])          with d', a' of their own
+    d, a    = lrelu(D h), lrelu(H h)                               each as a dependent, and as a head
+    s(i, j) = d[i] . U a[j] + u . a[j],                            p(head of i is j) = softmax_j(s(i, j))
+    p(label of i <- j) = softmax_l([d'[i], 1] . V[l] [a'[j], 1])   d' and a' as d and a, narrower
 
 The tree is the one of all trees with a single root whose sum of ``s`` is greatest. Tags are the parser's own: none is
 read. In training words are dropped, so that the n-grams must speak for unknown ones.
@@ -35,7 +35,8 @@ from ostinato.tasks.common.encoder import Encoder, RecurrentOptions
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
 from ostinato.tasks.common.store import Item
 from ostinato.tasks.common.words import UNKNOWN, Lexicon, WordBatch, WordOptions, WordVectors, word_batch
-from ostinato.tasks.parse_files import Sentence, Tree, best_tree, of_text, read_sentences
+from ostinato.tasks.parse_files import Sentences, Tree, forms, from_line, universal, with_tree
+from ostinato.tasks.parse_tree import best_tree
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
@@ -48,6 +49,7 @@ SHAPES = 10
 class ParseOptions(WordOptions, RecurrentOptions, TaskOptions):
     """What ``ostinato train parse`` can be told."""
 
+    epochs: int = option(18, "how often the training data is read", low=1)
     layers: int = option(3, "recurrent layers, one on the other: the tags sit on the lowest", low=2)
     hidden_size: int = option(200, "hidden units in each layer and direction", low=1)
     dropout: float = option(0.33, "share of the numbers that training drops before, between and after the layers",
@@ -63,7 +65,7 @@ class Batch(NamedTuple):
 
     texts: WordBatch
     shapes: Tensor  # [B, T]
-    heads: Tensor | None  # [B, T], 0 is the root
+    heads: Tensor | None  # [B, T], 0 is the root; None where there are no trees
     labels: Tensor | None  # [B, T]
     tags: Tensor | None  # [B, T]
 
@@ -102,7 +104,8 @@ class Parser(nn.Module):
         self.drop, self.drop_inputs = SharedDropout(options.dropout), nn.Dropout(options.dropout)
         self.lower = Encoder(self.vectors.size, dataclasses.replace(options, layers=1))
         size = self.lower.size
-        self.tagger = nn.Sequential(nn.Linear(size, 128), nn.Tanh(), SharedDropout(options.dropout), nn.Linear(128, tags))
+        tagger = [nn.Linear(size, 128), nn.Tanh(), SharedDropout(options.dropout), nn.Linear(128, tags)]
+        self.tagger = nn.Sequential(*tagger)
         self.tag = nn.Linear(tags, options.tag_size, bias=False)
         widths = [size + options.tag_size] + [size] * (options.layers - 2)
         self.upper = nn.ModuleList(Encoder(width, dataclasses.replace(options, layers=1)) for width in widths)
@@ -112,6 +115,7 @@ class Parser(nn.Module):
         self.V = nn.Parameter(torch.zeros(options.label_size + 1, labels, options.label_size + 1))
 
     def forward(self, texts: WordBatch, shapes: Tensor) -> Scores:
+        """Words and their shapes ``[B, T]`` to scores."""
         e = self.drop_inputs(self.vectors(self._hidden(texts)) + self.shape(shapes))  # [B, T, E]
         e = torch.cat([self.root.expand(len(e), 1, -1), e], 1)  # [B, 1 + T, E]
         lengths = texts.lengths + 1
@@ -163,23 +167,23 @@ class Parse(Kind):
     options: ParseOptions
 
     def read(self, path: Path, answered: bool = True) -> Iterable[Example]:
-        return read_sentences(path, self.options, answered)
+        return Sentences(path, self.options, answered)
 
     def from_text(self, text: str) -> Example:
-        return Example("the text", of_text(text, "the text"))
+        return Example("the text", from_line(text, "the text"))
 
     def as_text(self, example: Example) -> str:
-        return " ".join(example.given.forms)
+        return " ".join(forms(example.given))
 
     def prepare(self, examples: Iterable[Example]) -> None:
         labels: Counter[str] = Counter()
         tags: Counter[str] = Counter()
         for example in examples:
             labels.update(example.gold.relations)
-            tags.update(example.gold.tags)
-        if not labels:
-            raise InputError("there are no sentences to learn from")
-        lexicon = Lexicon.build((example.given.forms for example in examples), self.options)
+            tags.update(tag for tag in example.gold.tags if tag != "_")
+        if not tags:
+            raise InputError("no word has a part of speech (UPOS), which the parser learns too")
+        lexicon = Lexicon.build((forms(example.given) for example in examples), self.options)
         self.state = {"labels": sorted(labels), "tags": sorted(tags), **lexicon.to_json()}
         self._lexicon_of, self._lexicon = self.state, lexicon
 
@@ -193,12 +197,12 @@ class Parse(Kind):
         return Parser(self.lexicon, len(self.state["labels"]), len(self.state["tags"]), self.options)
 
     def encode(self, example: Example) -> Item:
-        forms, gold = example.given.forms, example.gold or Tree((), (), ())
+        words, gold = forms(example.given), example.gold or Tree((), (), ())
         labels = {label: i for i, label in enumerate(self.state["labels"])}
         tags = {tag: i for i, tag in enumerate(self.state["tags"])}
         return {
-            **self.lexicon.item(forms),
-            "shapes": np.array([shape(form) for form in forms], np.int8),
+            **self.lexicon.item(words),
+            "shapes": np.array([shape(word) for word in words], np.int8),
             "heads": np.array(gold.heads, np.int16),
             "labels": np.array([labels.get(label, UNSEEN) for label in gold.relations], np.int16),
             "tags": np.array([tags.get(tag, UNSEEN) for tag in gold.tags], np.int16),
@@ -228,7 +232,7 @@ class Parse(Kind):
         for row, n in enumerate(batch.texts.lengths.tolist()):
             heads[row, :n] = torch.from_numpy(best_tree(scores.arcs[row, :n, : n + 1].double().numpy()))
         logits = model.labels(scores, heads)  # [B, T, L]
-        roots = torch.tensor([label.split(":")[0] == "root" for label in self.state["labels"]])  # [L]
+        roots = torch.tensor([universal(label) == "root" for label in self.state["labels"]])  # [L]
         if roots.any() and not roots.all():  # what hangs on the root is "root", and nothing else is
             logits = logits.masked_fill(roots != (heads == 0).unsqueeze(2), -torch.inf)
         best = torch.stack([heads, logits.argmax(2), scores.tags.argmax(2)], 2).numpy()  # [B, T, 3]
@@ -236,10 +240,8 @@ class Parse(Kind):
 
     def finish(self, example: Example, found: Any) -> Answer:
         labels, tags = self.state["labels"], self.state["tags"]
-        tree = Tree(tuple(int(h) for h in found[:, 0]), tuple(labels[i] for i in found[:, 1]),
-                    tuple(tags[i] for i in found[:, 2]))  # fmt: skip
-        sentence: Sentence = example.given
-        return Answer(tree._asdict(), sentence.with_tree(tree), {"words": list(sentence.forms)})
+        tree = Tree(found[:, 0].tolist(), [labels[i] for i in found[:, 1]], [tags[i] for i in found[:, 2]])
+        return Answer(tree._asdict(), with_tree(example.given, tree)[:-1], {"words": forms(example.given)})
 
     def measure(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Measures:
         from ostinato.tasks.parse_report import measures
@@ -250,6 +252,11 @@ class Parse(Kind):
         from ostinato.tasks.parse_report import neighbours
 
         return neighbours([example.gold for example in train], [example.gold for example in test])
+
+    def report(self, examples: Sequence[Example], answers: Sequence[Answer], folder: Path) -> list[Path]:
+        from ostinato.tasks.parse_report import write_report
+
+        return write_report(examples, answers, folder)
 
 
 def shape(form: str) -> int:
