@@ -35,7 +35,7 @@ def made_up(count: int) -> list[str]:
     for _ in range(count):
         rows, places = [], []
         for role in ("nsubj", "obj"):
-            words = ["the"] + draw_from.choices(["red", "old", "big"], k=draw_from.choice([0, 1, 2]))
+            words = ["the", *draw_from.choices(["red", "old", "big"], k=draw_from.choice([0, 1, 2]))]
             noun = len(rows) + len(words) + 1
             rows += [(w, "DET" if w == "the" else "ADJ", noun, "det" if w == "the" else "amod") for w in words]
             rows.append((draw_from.choice(["dog", "cat", "house", "king"]), "NOUN", None, role))
@@ -79,6 +79,7 @@ def trained(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trees(count: int) -> list[tuple[int, ...]]:
     """All trees of so many words with one root, by looking at everything."""
+
     def is_tree(heads: tuple[int, ...]) -> bool:
         reached = {0}
         for _ in heads:

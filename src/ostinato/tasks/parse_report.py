@@ -22,7 +22,8 @@ def measures(gold: Sequence[Tree], found: Sequence[Tree]) -> Measures:
     As in the official script of the CoNLL 2018 shared task, relations are compared without their subtypes (``nmod``
     for ``nmod:poss``). ``las_subtypes`` compares them whole.
 
-    >>> measures([Tree([2, 0], ["nmod:poss", "root"], ["PRON", "NOUN"])], [Tree([2, 0], ["nmod", "root"], ["X", "NOUN"])])
+    >>> right = Tree([2, 0], ["nmod:poss", "root"], ["PRON", "NOUN"])
+    >>> measures([right], [Tree([2, 0], ["nmod", "root"], ["X", "NOUN"])])
     {'uas': 1.0, 'las': 1.0, 'las_subtypes': 0.5, 'upos': 0.5}
     """
     counts: Counter[str] = Counter()
@@ -82,7 +83,7 @@ def _mistakes(right: Tree, said: Tree) -> int:
 
 
 def _relations(gold: Sequence[Tree], found: Sequence[Tree]) -> str:
-    """A line for each relation: how many there are, and the shares found (recall) and right of those said (precision)."""
+    """A line for each relation: how many there are, the share found (recall), and right of those said (precision)."""
     right, said, both = Counter[str](), Counter[str](), Counter[str]()
     for a, b in zip(gold, found, strict=True):
         for head, other, name, told in zip(a.heads, b.heads, map(universal, a.relations), map(universal, b.relations),

@@ -127,7 +127,8 @@ def _levels(heads: Sequence[int]) -> list[int]:
     levels = [0] * len(spans)
     for i in sorted(range(len(spans)), key=lambda i: spans[i][1] - spans[i][0]):
         low, high = spans[i]
-        inside = [levels[k] for k, (a, b) in enumerate(spans) if k != i and low <= a and b <= high and b - a < high - low]
+        inside = [level for level, (a, b) in zip(levels, spans, strict=True)
+                  if low <= a and b <= high and b - a < high - low]  # fmt: skip
         levels[i] = 1 + max(inside, default=0) if high > low else 0
     return levels
 
@@ -140,5 +141,5 @@ def _arc(middle: Sequence[float], i: int, tree: Any, level: int, y: float, way: 
     path = f"M{start:.1f},{y:.1f} C{start:.1f},{top:.1f} {x:.1f},{top:.1f} {x:.1f},{y:.1f}"
     height = y + way * 0.75 * LEVEL * max(level, 1)
     tip = f"M{x - 3:.1f},{y + 5 * way:.1f} L{x:.1f},{y:.1f} L{x + 3:.1f},{y + 5 * way:.1f}"
-    return [f'<path d="{path} {tip}" fill="none" stroke="{colour}"/>',
-            _small((start + x) / 2, height - 3 if way < 0 else height + FONT - 4, tree.relations[i], colour)]  # fmt: skip
+    label = _small((start + x) / 2, height - 3 if way < 0 else height + FONT - 4, tree.relations[i], colour)
+    return [f'<path d="{path} {tip}" fill="none" stroke="{colour}"/>', label]
