@@ -160,6 +160,13 @@ def test_predicts_in_a_fresh_process(trained: Path, capsys: Capture) -> None:
     assert plain.startswith("# text = Where's the old king?\n1\tWhere\t_\t") and plain.endswith("SpaceAfter=No\n\n")
 
 
+def test_an_answer_is_drawn(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "tree.svg"
+    said(capsys, "predict", trained, "The king sees it.", "--picture", file)
+    assert "king" in "".join(xml.parse(file).getroot().itertext())
+    assert "give one" in complaint(capsys, "predict", trained, "One.", "Two.", "--picture", file)
+
+
 def test_a_file_in_a_file_out(trained: Path, files: Path, tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "out.conllu"
     file.write_text(said(capsys, "predict", trained, "--file", files / "dev.conllu"), encoding="utf-8")

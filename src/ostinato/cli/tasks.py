@@ -15,7 +15,7 @@ import click
 from ostinato.cli import language
 from ostinato.cli.options import PATH, as_json, given_options, options_of, print_json
 from ostinato.errors import InputError
-from ostinato.files import write_json, writing
+from ostinato.files import write_atomic, write_json, writing
 from ostinato.tasks.common import runs
 from ostinato.tasks.common.kind import Answer, Example, Kind
 from ostinato.training.options import from_mapping, named_value
@@ -149,6 +149,7 @@ def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, A
 @click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="Which column is what, as text=body.")
 @click.option("--format", default=None, help="Of FILE.  [by its name]")
 @click.option("--encoding", default=None, help="Of FILE.  [as in training]")
+@click.option("--picture", type=PATH, metavar="FILE.svg", help="Draw the answer to the one INPUT.")
 @click.option("--prompt", default=None, help="generate: what it goes on from.  [a new line]")
 @click.option("--length", type=click.IntRange(0), default=400, help="generate: tokens to write.  [400]")
 @click.option("--temperature", type=float, default=0.8, help="generate: below 1 safer, 0 the likeliest.  [0.8]")
@@ -156,7 +157,7 @@ def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, A
 @click.option("--seed", type=int, default=0, help="generate: the same seed writes the same.  [0]")
 @as_json
 def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tuple[str, ...], format: str | None,
-            encoding: str | None, as_json: bool, **writing: Any) -> None:  # fmt: skip
+            encoding: str | None, picture: Path | None, as_json: bool, **writing: Any) -> None:  # fmt: skip
     """Let a trained model answer: one line for each INPUT, line of standard input, or example of a file.
 
     \b
@@ -179,10 +180,17 @@ def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tupl
     else:
         lines = inputs or (line.rstrip("\n") for line in _standard_input() if line.strip())
         examples = (kind.from_text(line) for line in lines)
+    if picture is not None:
+        examples = list(itertools.islice(examples, 2))
+        if len(examples) != 1:
+            raise InputError("--picture draws the answer to one input: give one")
     chunk = 1 if not inputs and not file and sys.stdin.isatty() else CHUNK
     for some in _chunks(examples, chunk):
-        for found in answer(kind, model, some):
-            print_line(found, as_json)
+        found = answer(kind, model, some)
+        if picture is not None:
+            write_atomic(picture, kind.picture(some[0], found[0]).encode())
+        for one in found:
+            print_line(one, as_json)
 
 
 def print_line(found: Answer, as_json: bool) -> None:

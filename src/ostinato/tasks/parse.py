@@ -36,7 +36,7 @@ from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOpti
 from ostinato.tasks.common.store import Item
 from ostinato.tasks.common.words import UNKNOWN, Lexicon, WordBatch, WordOptions, WordVectors, word_batch
 from ostinato.tasks.parse_files import Sentences, Tree, forms, from_line, universal, with_tree
-from ostinato.tasks.parse_tree import best_tree
+from ostinato.tasks.parse_tree import best_tree, draw
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
@@ -252,6 +252,9 @@ class Parse(Kind):
         from ostinato.tasks.parse_report import neighbours
 
         return neighbours([example.gold for example in train], [example.gold for example in test])
+
+    def picture(self, example: Example, answer: Answer) -> str:
+        return draw(forms(example.given), [Tree(**answer.value)])
 
     def report(self, examples: Sequence[Example], answers: Sequence[Answer], folder: Path) -> list[Path]:
         from ostinato.tasks.parse_report import write_report

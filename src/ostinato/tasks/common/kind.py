@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ostinato.errors import InputError
 from ostinato.tasks.common.store import Item
 from ostinato.training.goal import Goal
 from ostinato.training.options import TrainingOptions, option
@@ -155,6 +156,14 @@ class Kind(ABC):
     def baseline(self, train: Iterable[Example], test: Iterable[Example]) -> Measures:
         """What a user would pick instead, fitted to the same data; nothing where there is no such method."""
         return {}
+
+    def picture(self, example: Example, answer: Answer) -> str:
+        """An answer drawn, as SVG.
+
+        Raises:
+            InputError: there is nothing to draw.
+        """
+        raise InputError(f"{self.name} draws no picture of an answer")
 
     def report(self, examples: Sequence[Example], answers: Sequence[Answer], folder: Path) -> list[Path]:
         """Pictures and tables of the mistakes, written to a folder."""
