@@ -104,6 +104,40 @@ def babi(name: str) -> Callable[[Path], list[str]]:
     return lambda folder: [train, "--test", test]
 
 
+def wnut17(folder: Path) -> list[str]:
+    """The official split."""
+    data, vectors = DATA / "wnut17", DATA / "glove_50d_8k" / "glove.6B.50d.8k.txt"
+    return [str(data / "wnut17train.conll"), "--validation", str(data / "emerging.dev.conll"), "--test",
+            str(data / "emerging.test.annotated"), "--vectors", str(vectors)]  # fmt: skip
+
+
+def ner_btc(folder: Path) -> list[str]:
+    """Section f tests, the first half of h validates, the rest learns."""
+    texts = {name: (DATA / "ner_btc" / f"{name}.conll").read_text(encoding="utf-8").strip() for name in "abefgh"}
+    last = texts["h"].split("\n\n")
+    half = len(last) // 2
+    parts = {"train": [*(texts[name] for name in "abeg"), *last[half:]], "dev": last[:half], "test": [texts["f"]]}
+    for name, sentences in parts.items():
+        write_atomic(folder / f"{name}.conll", ("\n\n".join(sentences) + "\n").encode())
+    vectors = str(DATA / "glove_50d_8k" / "glove.6B.50d.8k.txt")
+    return ["train.conll", "--validation", "dev.conll", "--test", "test.conll", "--vectors", vectors]
+
+
+def ud_ewt(folder: Path) -> list[str]:
+    """The official split."""
+    train, dev, test = (str(DATA / "ud_ewt" / f"en_ewt-ud-{part}.conllu") for part in ("train", "dev", "test"))
+    return [train, "--validation", dev, "--test", test, "--vectors",
+            str(DATA / "glove_50d_8k" / "glove.6B.50d.8k.txt")]  # fmt: skip
+
+
+def cmudict(folder: Path) -> list[str]:
+    """Every tenth word tests."""
+    lines = (DATA / "cmudict" / "cmudict.dict").read_text(encoding="utf-8").splitlines(keepends=True)
+    write_atomic(folder / "train.dict", "".join(line for i, line in enumerate(lines, 1) if i % 10).encode())
+    write_atomic(folder / "test.dict", "".join(lines[9::10]).encode())
+    return ["train.dict", "--test", "test.dict", "--format", "first-word"]
+
+
 ROWS = {
     "trec": Result("trec, 6 kinds of questions", "classify", trec, "accuracy", ".925"),
     "sst2": Result("sst2, with `glove_50d_8k`", "classify", sst2, "accuracy", ".835"),
@@ -115,6 +149,16 @@ ROWS = {
     "qa12": Result("babi_a QA12, conjunction", "answer", babi("qa12_conjunction"), "accuracy", "1.00"),
     "qa15": Result("babi_a QA15, basic deduction", "answer", babi("qa15_basic-deduction"), "accuracy", ".90"),
     "qa20": Result("babi_a QA20, motivations", "answer", babi("qa20_agents-motivations"), "accuracy", "1.00"),
+    "qa2": Result("babi_a QA2, two supporting facts", "answer", babi("qa2_two-supporting-facts"), "accuracy", ".90"),
+    "qa4": Result("babi_a QA4, two relations", "answer", babi("qa4_two-arg-relations"), "accuracy", "1.00"),
+    "qa7": Result("babi_a QA7, counting", "answer", babi("qa7_counting"), "accuracy", ".95"),
+    "qa9": Result("babi_a QA9, negation", "answer", babi("qa9_simple-negation"), "accuracy", ".99"),
+    "qa18": Result("babi_a QA18, size", "answer", babi("qa18_size-reasoning"), "accuracy", ".92"),
+    "wnut17": Result("wnut17, with `glove_50d_8k`", "tag", wnut17, "f1", ".24"),
+    "ner_btc": Result("ner_btc, section f, with `glove_50d_8k`", "tag", ner_btc, "f1", ".71"),
+    "pos": Result("ud_ewt, universal tags, with `glove_50d_8k`", "tag", ud_ewt, "accuracy", ".952"),
+    "ud_ewt": Result("ud_ewt trees, with `glove_50d_8k`", "parse", ud_ewt, "las", ".845"),
+    "cmudict": Result("cmudict, phonemes", "translate", cmudict, "token_error_rate", ".075"),
     "multi30k": Result("multi30k de to en, test 2016", "translate", multi30k, "bleu", "32", ["--epochs", "8"]),
 }
 

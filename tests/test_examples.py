@@ -36,6 +36,15 @@ def test_teacher_forcing_goes_astray_and_is_put_back(tmp_path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_entities_of_the_lecture() -> None:
+    lines = run("entities.py").splitlines()
+    assert lines[1:] == [
+        "[Jim]Person bought 300 shares of [Acme Corp.]Organization in [2006]Time",
+        "I went to Nepal in [1999]Time",
+        "In [1999]Time, I went to Nepal",
+    ]
+
+
 def test_two_dimensional_reads_digits() -> None:
     text = run("two_dimensional.py", "--epochs", "5")
     found = [float(share) for share in re.findall(r"recognised ([\d.]+) of 359", text)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ostinato.files import write_atomic
+from ostinato.tasks.common.confusion import confusion_png
 from ostinato.tasks.common.kind import Answer, Example, Measures
 
 SHOWN = 50
@@ -75,26 +76,9 @@ def write_report(labels: Sequence[str], examples: Sequence[Example], answers: Se
     if any(isinstance(example.gold, tuple) for example in examples):
         return [mistakes]
     picture = folder / "confusion.png"
-    write_atomic(picture, _confusion(labels, [e.gold for e in examples], [a.value for a in answers]))
+    write_atomic(picture, confusion_png(labels, [e.gold for e in examples], [a.value for a in answers]))
     return [mistakes, picture]
 
 
 def _surety(answer: Answer) -> float:
     return max(answer.details["scores"].values())
-
-
-def _confusion(labels: Sequence[str], gold: Sequence[str], found: Sequence[str]) -> bytes:
-    """The confusion matrix as a PNG: a row for each right label, shares of the row."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
-    side = 3 + 0.45 * len(labels)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    matrix = confusion_matrix(gold, found, labels=list(labels), normalize="true")
-    display = ConfusionMatrixDisplay(matrix, display_labels=labels)
-    display.plot(ax=figure.subplots(), cmap="Blues", values_format=".2f", include_values=len(labels) <= 12)
-    display.ax_.set(xlabel="said", ylabel="right")
-    display.ax_.tick_params(axis="x", rotation=45)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120)
-    return out.getvalue()

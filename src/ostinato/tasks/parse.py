@@ -22,6 +22,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from ostinato.errors import InputError
 from ostinato.tasks.common.encoder import Encoder, RecurrentOptions
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
 from ostinato.tasks.common.store import Item
-from ostinato.tasks.common.words import UNKNOWN, Lexicon, WordBatch, WordOptions, WordVectors, word_batch
+from ostinato.tasks.common.words import Lexicon, WordBatch, WordOptions, WordVectors, word_batch
 from ostinato.tasks.parse_files import Sentences, Tree, forms, from_line, universal, with_tree
 from ostinato.tasks.parse_tree import best_tree, draw
 from ostinato.training.goal import Goal
@@ -96,8 +97,7 @@ class Parser(nn.Module):
 
     def __init__(self, lexicon: Lexicon, labels: int, tags: int, options: ParseOptions) -> None:
         super().__init__()
-        self.word_dropout = options.word_dropout
-        self.vectors = WordVectors(lexicon, options, 0.0)
+        self.vectors = WordVectors(lexicon, options, 0.0, hidden=options.word_dropout)
         self.shape = nn.Embedding(SHAPES, self.vectors.size)
         self.root = nn.Parameter(torch.randn(self.vectors.size) * 0.1)
         nn.init.normal_(self.shape.weight, std=0.1)
@@ -116,7 +116,7 @@ class Parser(nn.Module):
 
     def forward(self, texts: WordBatch, shapes: Tensor) -> Scores:
         """Words and their shapes ``[B, T]`` to scores."""
-        e = self.drop_inputs(self.vectors(self._hidden(texts)) + self.shape(shapes))  # [B, T, E]
+        e = self.drop_inputs(self.vectors(texts) + self.shape(shapes))  # [B, T, E]
         e = torch.cat([self.root.expand(len(e), 1, -1), e], 1)  # [B, 1 + T, E]
         lengths = texts.lengths + 1
         h = self.drop(self.lower(e, lengths))  # [B, 1 + T, H]
@@ -127,13 +127,6 @@ class Parser(nn.Module):
         parts = [self.drop(part) for part in F.leaky_relu(self.roles(h), 0.1).split(self.sizes, 2)]
         arcs = self._arcs(parts[0][:, 1:], parts[1], lengths)
         return Scores(arcs, _with_one(parts[2][:, 1:]), _with_one(parts[3]), tags[:, 1:])
-
-    def _hidden(self, texts: WordBatch) -> WordBatch:
-        """In training, some of the words as unknown."""
-        if not self.training:
-            return texts
-        some = (torch.rand(texts.words.shape) < self.word_dropout) & (texts.words > 0)  # [B, T]
-        return texts._replace(words=texts.words.masked_fill(some, UNKNOWN))
 
     def _arcs(self, dependents: Tensor, heads: Tensor, lengths: Tensor) -> Tensor:
         s = _with_one(dependents) @ self.U @ heads.transpose(1, 2)  # [B, T, 1 + T]
@@ -185,13 +178,12 @@ class Parse(Kind):
             raise InputError("no word has a part of speech (UPOS), which the parser learns too")
         lexicon = Lexicon.build((forms(example.given) for example in examples), self.options)
         self.state = {"labels": sorted(labels), "tags": sorted(tags), **lexicon.to_json()}
-        self._lexicon_of, self._lexicon = self.state, lexicon
+        self.lexicon = lexicon
 
-    @property
+    @cached_property
     def lexicon(self) -> Lexicon:
-        if self.__dict__.get("_lexicon_of") is not self.state:
-            self._lexicon_of, self._lexicon = self.state, Lexicon.from_json(self.state)
-        return self._lexicon
+        """The numbers of words."""
+        return Lexicon.from_json(self.state)
 
     def model(self) -> nn.Module:
         return Parser(self.lexicon, len(self.state["labels"]), len(self.state["tags"]), self.options)

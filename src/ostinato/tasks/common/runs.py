@@ -31,6 +31,7 @@ KINDS = {
     "classify": "ostinato.tasks.classify:Classify",
     "translate": "ostinato.tasks.translate:Translate",
     "answer": "ostinato.tasks.answer:AnswerQuestions",
+    "tag": "ostinato.tasks.tag:Tag",
     "parse": "ostinato.tasks.parse:Parse",
 }
 """Where each task is; it is imported when it is needed."""

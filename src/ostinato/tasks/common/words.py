@@ -31,6 +31,15 @@ def segment(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def places(text: str) -> list[tuple[int, int]]:
+    """Where the words and punctuation marks of :func:`segment` begin and end.
+
+    >>> places("It's")
+    [(0, 2), (2, 4)]
+    """
+    return [found.span() for found in _WORD.finditer(text)]
+
+
 @lru_cache(maxsize=200_000)
 def character_ngrams(word: str, low: int = 3, high: int = 5) -> tuple[str, ...]:
     """The n-grams of a word between its borders, the whole left out.
@@ -167,11 +176,13 @@ def word_batch(items: Sequence[Item]) -> WordBatch:
 class WordVectors(nn.Module):
     """A word as the sum of its own vector and the mean of those of its character n-grams, beside its pretrained one.
 
-    A word that training never saw still has n-grams, and maybe a pretrained vector.
+    A word that training never saw still has n-grams, and maybe a pretrained vector. In training a share ``hidden`` of
+    the words is as if never seen, so that these must speak for them.
     """
 
-    def __init__(self, lexicon: Lexicon, options: WordOptions, dropout: float) -> None:
+    def __init__(self, lexicon: Lexicon, options: WordOptions, dropout: float, hidden: float = 0.0) -> None:
         super().__init__()
+        self.hidden = hidden
         size = options.embedding_size
         self.size = size + lexicon.vector_size
         self.word = Embedding(lexicon.word_count, size)
@@ -190,7 +201,10 @@ class WordVectors(nn.Module):
 
     def forward(self, batch: WordBatch) -> Tensor:
         """Words to vectors ``[B, T, size]``."""
-        e = self.word(batch.words)  # [B, T, E]
+        words = batch.words  # [B, T]
+        if self.training and self.hidden:
+            words = words.masked_fill((torch.rand(words.shape) < self.hidden) & (words > PAD), UNKNOWN)
+        e = self.word(words)  # [B, T, E]
         if self.gram is not None:
             e = e + self.gram(batch.grams, batch.offsets).view_as(e)  # [B, T, E]
         if self.given is not None:
