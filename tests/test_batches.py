@@ -84,3 +84,13 @@ def test_no_average() -> None:
 def test_goal() -> None:
     assert Goal("loss").better(1.0, None) and Goal("loss").better(1.0, 2.0) and not Goal("loss").better(2.0, 2.0)
     assert Goal("f1", more=True).better(2.0, 1.0) and not Goal("f1", more=True).better(1.0, 1.0)
+
+
+def test_little_data_is_read_several_times_in_an_epoch() -> None:
+    buckets = Buckets([5, 3, 4], 2, seed=1, least=5)
+    assert len(buckets) == 6 and len(buckets.epoch(0)) == 6
+    for epoch in (0, 1):
+        read = sorted(int(i) for batch in buckets.epoch(epoch) for i in batch)
+        assert read == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    plain = Buckets([5, 3, 4], 2, seed=1)
+    assert [b.tolist() for b in plain.epoch(2)] == [b.tolist() for b in buckets.epoch(0)[4:]]

@@ -128,7 +128,7 @@ def test_names_by_characters(tmp_path: Path, capsys: Capture) -> None:
     result = json.loads(said(capsys, "train", "classify", folder, "--out", tmp_path / "run", *SMALL, "--epochs", 20,
                              "--json"))  # fmt: skip
     assert result["validation"]["accuracy"] > 0.8
-    assert json.loads((tmp_path / "run" / "vocabulary.json").read_text())["level"] == "characters"
+    assert json.loads((tmp_path / "run" / "vocabulary.json").read_text())["input"]["level"] == "characters"
 
 
 def test_several_labels(tmp_path: Path, capsys: Capture) -> None:

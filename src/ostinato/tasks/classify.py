@@ -1,14 +1,14 @@
-"""One label for a whole text: sentiment, topic, author, kind of question, language of a name.
+"""One label for a whole sequence: sentiment, topic, author, language; a spoken digit, its speaker, a gesture, an image.
 
-    e[t] = E x[t] + mean of G g, g the character n-grams of word x[t]
+    e[t] = E x[t] + mean of G g, g the character n-grams of word x[t]       (of a signal: e[t] = its frame)
     h[t] = both directions of a recurrence over e
     s    = [max_t h[t], mean_t h[t], sum_t a[t] h[t]],   a = softmax_t(u . tanh(W h[t] + b))
-    p(label | text) = softmax(V s + c)
+    p(label | x) = softmax(V s + c)
 
 The lecture's third design, one output at the end, with a choice of what "the end" is (``--pooling last`` is the last
-state). With ``--level characters`` the steps are characters. Several labels at once: ``--several``, a logistic output
-for each. The probabilities are made true on the validation part by one temperature (Guo et al., "On Calibration of
-Modern Neural Networks", 2017).
+state). With ``--level characters`` the steps are characters; signals are sound, series, pen strokes or images. Several
+labels at once: ``--several``, a logistic output for each. The probabilities are made true on the validation part by one
+temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017).
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from torch.nn import functional as F
 from ostinato.errors import InputError, unknown
 from ostinato.features.rows import choose_columns, open_table
 from ostinato.tasks.common.encoder import Encoder, Pool, RecurrentOptions
+from ostinato.tasks.common.inputs import Input, TextInput
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
+from ostinato.tasks.common.signals import SignalInput, SignalOptions, Signals, kind_of
 from ostinato.tasks.common.store import Item
-from ostinato.tasks.common.words import Lexicon, WordBatch, WordOptions, WordVectors, segment, word_batch
+from ostinato.tasks.common.words import WordOptions
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
@@ -38,7 +40,7 @@ LEVELS = ("auto", "words", "characters")
 
 
 @dataclass(frozen=True)
-class ClassifyOptions(WordOptions, RecurrentOptions, TaskOptions):
+class ClassifyOptions(SignalOptions, WordOptions, RecurrentOptions, TaskOptions):
     """What ``ostinato train classify`` can be told."""
 
     text: str | None = option(None, "column or columns (a,b) with the text; guessed where it is clear")
@@ -53,39 +55,41 @@ class ClassifyOptions(WordOptions, RecurrentOptions, TaskOptions):
 
 
 class Batch(NamedTuple):
-    """Texts as tensors."""
+    """What is given as tensors."""
 
-    texts: WordBatch
+    given: Any  # has lengths [B]
     labels: Tensor | None  # [B], or [B, K] of zeros and ones with --several
 
 
 class Classifier(nn.Module):
-    """Word vectors, a recurrence, pooling, a linear map to the logits of the labels."""
+    """Vectors of what is given, a recurrence, pooling, a linear map to the logits of the labels."""
 
-    def __init__(self, lexicon: Lexicon, labels: int, options: ClassifyOptions) -> None:
+    def __init__(self, vectors: Any, labels: int, options: ClassifyOptions) -> None:
         super().__init__()
-        self.vectors = WordVectors(lexicon, options, options.dropout)
-        self.encoder = Encoder(self.vectors.size, options)
+        self.vectors = vectors
+        self.encoder = Encoder(vectors.size, options)
         self.pool = Pool(self.encoder.size, options.pooling, options.bidirectional)
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Linear(self.pool.size, labels)
 
-    def forward(self, texts: WordBatch) -> Tensor:
+    def forward(self, given: Any) -> Tensor:
         """The logits ``[B, K]``."""
-        e = self.vectors(texts)  # [B, T, E]
-        h = self.encoder(e, texts.lengths)  # [B, T, H]
-        return self.head(self.dropout(self.pool(h, texts.lengths)))  # [B, K]
+        e = self.vectors(given)  # [B, T, E]
+        h = self.encoder(e, given.lengths)  # [B, T, H]
+        return self.head(self.dropout(self.pool(h, given.lengths)))  # [B, K]
 
 
 class Classify(Kind):
     """The task."""
 
     name = "classify"
-    summary = "Learn to give a text its label: sentiment, topic, author, language."
+    summary = "Learn to give a text or a signal its label: sentiment, topic, author; digit, speaker, gesture."
     help_examples = """
       ostinato train classify reviews.tsv --out runs/reviews
       ostinato train classify news.csv --text title,body --label topic --out runs/news
       ostinato train classify names/ --out runs/names          (a file for each language, a name a line)
+      ostinato train classify recordings/ --pattern '(?P<label>.)_.*' --out runs/digits       (7_theo_12.wav)
+      ostinato train classify gestures.csv --out runs/gestures                (columns path and label)
     """
     options_class = ClassifyOptions
     goal = Goal("accuracy", more=True)
@@ -93,44 +97,40 @@ class Classify(Kind):
     options: ClassifyOptions
 
     def read(self, path: Path, answered: bool = True) -> Iterable[Example]:
-        return Texts(path, self.options, answered)
+        kind = self.state["input"]["kind"] if self.state else kind_of(path, self.options)
+        if kind == "text":
+            return Texts(path, self.options, answered)
+        return Signals(path, kind, self.options, "label", self.options.label, answered)
 
     def from_text(self, text: str) -> Example:
         if not text.strip():
             raise InputError("the text is empty")
-        return Example("the text", text.strip())
+        return Example("the text", self.input.from_text(text.strip()))
+
+    def as_text(self, example: Example) -> str:
+        return self.input.shown(example.given)
 
     def prepare(self, examples: Iterable[Example]) -> None:
         labels: Counter[str] = Counter(label for example in examples for label in _labels(example.gold))
         if len(labels) < 2:
             raise InputError(f"all examples have the label {next(iter(labels))!r}: at least two labels are needed")
-        level = self._level(examples)
-        pieces = (self._pieces(example.given, level) for example in examples)
-        lexicon = Lexicon.build(pieces, self.options, ngrams=level == "words")
-        self.state = {"level": level, "labels": sorted(labels), "counts": [labels[k] for k in sorted(labels)],
-                      "temperature": 1.0, **lexicon.to_json()}  # fmt: skip
-        self.lexicon = lexicon
-
-    def _level(self, examples: Iterable[Example]) -> str:
-        if self.options.level != "auto":
-            return self.options.level
-        words = [len(example.given.split()) for _, example in zip(range(1000), examples, strict=False)]
-        return "characters" if sum(words) < 2 * len(words) else "words"
-
-    def _pieces(self, text: str, level: str) -> Sequence[str]:
-        return list(text) if level == "characters" else segment(text) or [text]
+        text = isinstance(next(iter(examples)).given, str)
+        self.input = TextInput(self.options) if text else SignalInput(self.options)
+        self.input.prepare(_Given(examples))
+        self.state = {"input": self.input.state, "labels": sorted(labels),
+                      "counts": [labels[k] for k in sorted(labels)], "temperature": 1.0}  # fmt: skip
 
     @cached_property
-    def lexicon(self) -> Lexicon:
-        """The numbers of words."""
-        return Lexicon.from_json(self.state)
+    def input(self) -> Input:
+        """How what is given becomes numbers."""
+        state = self.state["input"]
+        return (TextInput if state["kind"] == "text" else SignalInput)(self.options, state)
 
     def model(self) -> nn.Module:
-        return Classifier(self.lexicon, len(self.state["labels"]), self.options)
+        return Classifier(self.input.module(), len(self.state["labels"]), self.options)
 
     def encode(self, example: Example) -> Item:
-        pieces = self._pieces(example.given, self.state["level"])[: self.options.longest]
-        return {**self.lexicon.item(pieces), "labels": np.array(self._numbers(example), np.int64)}
+        return {**self.input.item(example.given), "labels": np.array(self._numbers(example), np.int64)}
 
     def _numbers(self, example: Example) -> list[int]:
         known = {label: i for i, label in enumerate(self.state["labels"])}
@@ -140,10 +140,10 @@ class Classify(Kind):
         return [known[label] for label in _labels(example.gold)]
 
     def length(self, item: Item) -> int:
-        return len(item["words"])
+        return self.input.length(item)
 
     def batch(self, items: Sequence[Item]) -> Batch:
-        return Batch(word_batch(items), self._targets([item["labels"] for item in items]))
+        return Batch(self.input.batch(items), self._targets([item["labels"] for item in items]))
 
     def _targets(self, labels: Sequence[np.ndarray]) -> Tensor | None:
         if not self.options.several:
@@ -154,7 +154,7 @@ class Classify(Kind):
         return targets
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
-        logits = model(batch.texts)  # [B, K]
+        logits = model(batch.given)  # [B, K]
         assert batch.labels is not None
         if self.options.several:
             return F.binary_cross_entropy_with_logits(logits, batch.labels), len(logits)
@@ -167,7 +167,7 @@ class Classify(Kind):
         return counts.sum() / (len(counts) * counts)
 
     def answer(self, model: Any, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        return list(model(batch.texts).double().numpy())  # [K] each
+        return list(model(batch.given).double().numpy())  # [K] each
 
     def finish(self, example: Example, found: Any) -> Answer:
         logits, labels = found / self.state["temperature"], self.state["labels"]
@@ -202,14 +202,29 @@ class Classify(Kind):
         return measures(self.state["labels"], [example.gold for example in examples], answers, self.options.several)
 
     def baseline(self, train: Iterable[Example], test: Iterable[Example]) -> Measures:
-        from ostinato.tasks.classify_report import bags_of_ngrams
+        from ostinato.tasks.classify_report import bags_of_ngrams, simple_classifiers
 
-        return {} if self.options.several else bags_of_ngrams(list(train), list(test))
+        if self.options.several:
+            return {}
+        if self.input.kind == "text":
+            return bags_of_ngrams(list(train), list(test))
+        parts = ([(self.input.item(e.given)["frames"], e.gold) for e in part] for part in (train, test))
+        return simple_classifiers(*parts)
 
     def report(self, examples: Sequence[Example], answers: Sequence[Answer], folder: Path) -> list[Path]:
         from ostinato.tasks.classify_report import write_report
 
         return write_report(self.state["labels"], examples, answers, folder)
+
+
+class _Given:
+    """What is given of examples, read anew at every iteration."""
+
+    def __init__(self, examples: Iterable[Example]) -> None:
+        self._examples = examples
+
+    def __iter__(self) -> Iterator[Any]:
+        return (example.given for example in self._examples)
 
 
 class Texts:

@@ -22,28 +22,33 @@ class Buckets:
         size: examples in a batch.
         seed: of the order.
         pool: batches that are sorted together; more pad less, fewer mix better.
+        least: batches of an epoch; little data is read several times in one.
 
     >>> buckets = Buckets([3, 9, 3, 8, 9, 2], size=2, seed=1)
     >>> len(buckets), sorted(int(i) for batch in buckets.epoch(0) for i in batch)
     (3, [0, 1, 2, 3, 4, 5])
     """
 
-    def __init__(self, lengths: Sequence[int] | Indices, size: int, seed: int = 0, pool: int = 50) -> None:
+    def __init__(self, lengths: Sequence[int] | Indices, size: int, seed: int = 0, pool: int = 50,
+                 least: int = 1) -> None:  # fmt: skip
         if size < 1 or pool < 1:
             raise ValueError(f"size and pool must be at least 1, got {size} and {pool}")
         self._lengths, self._size, self._seed, self._pool = np.asarray(lengths), size, seed, pool
         if not len(self._lengths):
             raise ValueError("there are no examples")
+        self._reads = -(-least // -(-len(self._lengths) // size))
         self._last: tuple[int, list[Indices]] = (-1, [])
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self._lengths) // self._size)
+        return -(-len(self._lengths) // self._size) * self._reads
 
     def epoch(self, number: int) -> list[Indices]:
         """The batches of an epoch (from 0), each the places of its examples, longest first."""
         if self._last[0] != number:
-            self._last = number, self._draw(np.random.default_rng([self._seed, number]))
+            reads = range(number * self._reads, (number + 1) * self._reads)
+            draws = (self._draw(np.random.default_rng([self._seed, read])) for read in reads)
+            self._last = number, [batch for draw in draws for batch in draw]
         return self._last[1]
 
     def _draw(self, random: np.random.Generator) -> list[Indices]:

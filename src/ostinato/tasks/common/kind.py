@@ -25,7 +25,7 @@ Measures = dict[str, float]
 class TaskOptions(TrainingOptions):
     """What every task can be told, beside the training loop's own options."""
 
-    epochs: int = option(20, "how often the training data is read", low=1)
+    epochs: int = option(20, "how often the training data is read (little data several times in each)", low=1)
     patience: int = option(5, "stop after so many epochs that are no better on validation (0: never)", low=0)
     learning_rate: float = option(3e-3, "the highest learning rate", low=0)
     schedule: str = option(

@@ -27,6 +27,9 @@ from ostinato.training.threads import threads
 CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps")
 """What --resume may change without making the run another one."""
 
+LEAST = 40
+"""Steps of an epoch: little data is read several times in one, or its training would be over before it began."""
+
 KINDS = {
     "classify": "ostinato.tasks.classify:Classify",
     "translate": "ostinato.tasks.translate:Translate",
@@ -96,7 +99,7 @@ class TaskTraining:
         self._train, self._valid = train, valid
         self._valid_items = Store(kind.encode(example) for example in valid)
         lengths = [kind.length(item) for item in train]
-        self._buckets = Buckets(lengths, kind.options.batch, kind.options.seed)
+        self._buckets = Buckets(lengths, kind.options.batch, kind.options.seed, least=LEAST)
         self.batches = len(self._buckets)
 
     def start(self) -> tuple:
