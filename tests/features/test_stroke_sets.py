@@ -54,8 +54,9 @@ def stored(path: Path, *values: object) -> Path:
 def test_sketches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = np.array([[1, 2, 0], [3, -4, 1]], np.int16), np.array([[5, 6, 1]], np.int16)
     found = read_sketches(stored(tmp_path / "a.npz", one, two))
-    assert [s.tolist() for s in found["train"]] == [one.tolist(), two.tolist()] and found["train"][0].dtype == torch.float32
-    with pytest.raises(InputError, match="holds builtins.print, where only arrays are expected"):
+    assert [s.tolist() for s in found["train"]] == [one.tolist(), two.tolist()]
+    assert found["train"][0].dtype == torch.float32
+    with pytest.raises(InputError, match=r"holds builtins\.print, where only arrays are expected"):
         read_sketches(stored(tmp_path / "b.npz", Evil(), one))
     assert capsys.readouterr().out == ""
     with pytest.raises(InputError, match=r"sketch 1 must be offsets \[T, 3\]"):
