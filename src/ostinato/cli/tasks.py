@@ -150,6 +150,7 @@ def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, A
 @click.option("--format", default=None, help="Of FILE.  [by its name]")
 @click.option("--encoding", default=None, help="Of FILE.  [as in training]")
 @click.option("--picture", type=PATH, metavar="FILE.svg", help="Draw the answer to the one INPUT.")
+@click.option("--stream", metavar="FILE|-", help="transcribe: while the sound arrives; -: raw 16-bit samples.")
 @click.option("--prompt", default=None, help="generate: what it goes on from.  [a new line]")
 @click.option("--length", type=click.IntRange(0), default=400, help="generate: tokens to write.  [400]")
 @click.option("--temperature", type=float, default=0.8, help="generate: below 1 safer, 0 the likeliest.  [0.8]")
@@ -157,7 +158,8 @@ def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, A
 @click.option("--seed", type=int, default=0, help="generate: the same seed writes the same.  [0]")
 @as_json
 def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tuple[str, ...], format: str | None,
-            encoding: str | None, picture: Path | None, as_json: bool, **writing: Any) -> None:  # fmt: skip
+            encoding: str | None, picture: Path | None, stream: str | None, as_json: bool,
+            **writing: Any) -> None:  # fmt: skip
     """Let a trained model answer: one line for each INPUT, line of standard input, or example of a file.
 
     \b
@@ -175,6 +177,13 @@ def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tupl
     if inputs and file:
         raise InputError("give inputs or a --file, not both")
     kind, model = runs.load(folder, **_reading(columns, format, encoding))
+    if stream is not None:
+        if inputs or file or as_json:
+            raise InputError("--stream reads one sound and writes its text: give nothing beside it")
+        for text in kind.stream(model, stream):
+            click.echo(text, nl=False)
+            sys.stdout.flush()
+        return click.echo()
     if file is not None:
         examples: Iterable[Example] = kind.read(file, answered=False)
     else:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from ostinato.errors import InputError, unknown
 from ostinato.features.rows import choose_columns, open_table
 from ostinato.tasks.common.encoder import Encoder, Pool, RecurrentOptions
-from ostinato.tasks.common.inputs import Input, TextInput
+from ostinato.tasks.common.inputs import GivenOf, Input, TextInput
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
 from ostinato.tasks.common.signals import SignalInput, SignalOptions, Signals, kind_of
 from ostinato.tasks.common.store import Item
@@ -116,7 +116,7 @@ class Classify(Kind):
             raise InputError(f"all examples have the label {next(iter(labels))!r}: at least two labels are needed")
         text = isinstance(next(iter(examples)).given, str)
         self.input = TextInput(self.options) if text else SignalInput(self.options)
-        self.input.prepare(_Given(examples))
+        self.input.prepare(GivenOf(examples))
         self.state = {"input": self.input.state, "labels": sorted(labels),
                       "counts": [labels[k] for k in sorted(labels)], "temperature": 1.0}  # fmt: skip
 
@@ -215,16 +215,6 @@ class Classify(Kind):
         from ostinato.tasks.classify_report import write_report
 
         return write_report(self.state["labels"], examples, answers, folder)
-
-
-class _Given:
-    """What is given of examples, read anew at every iteration."""
-
-    def __init__(self, examples: Iterable[Example]) -> None:
-        self._examples = examples
-
-    def __iter__(self) -> Iterator[Any]:
-        return (example.given for example in self._examples)
 
 
 class Texts:

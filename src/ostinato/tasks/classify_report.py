@@ -12,6 +12,7 @@ import numpy as np
 
 from ostinato.files import write_atomic
 from ostinato.tasks.common.confusion import confusion_png
+from ostinato.tasks.common.frames import stretched
 from ostinato.tasks.common.kind import Answer, Example, Measures
 
 SHOWN = 50
@@ -66,7 +67,7 @@ def simple_classifiers(train: Sequence[tuple[Any, str]], test: Sequence[tuple[An
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = [np.array([_stretched(frames) for frames, _ in part]) for part in (train, test)]  # [N, STEPS F]
+    features = [np.array([stretched(frames) for frames, _ in part]) for part in (train, test)]  # [N, STEPS F]
     gold = [np.array([label for _, label in part]) for part in (train, test)]
     models = {
         "nearest neighbour": KNeighborsClassifier(1),
@@ -77,16 +78,6 @@ def simple_classifiers(train: Sequence[tuple[Any, str]], test: Sequence[tuple[An
         right = model.fit(features[0], gold[0]).predict(features[1]) == gold[1]
         result[f"{name} accuracy"] = float(right.mean())
     return result
-
-
-STEPS = 32
-"""To which frames are stretched for simple methods."""
-
-
-def _stretched(frames: Any) -> Any:
-    """``[T, F]`` to ``[STEPS F]``, by the straight line between steps."""
-    at, places = np.linspace(0, len(frames) - 1, STEPS), np.arange(len(frames))
-    return np.stack([np.interp(at, places, column) for column in np.asarray(frames).T], 1).ravel()
 
 
 def write_report(labels: Sequence[str], examples: Sequence[Example], answers: Sequence[Answer],

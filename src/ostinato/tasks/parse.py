@@ -50,7 +50,7 @@ SHAPES = 10
 class ParseOptions(WordOptions, RecurrentOptions, TaskOptions):
     """What ``ostinato train parse`` can be told."""
 
-    epochs: int = option(18, "how often the training data is read", low=1)
+    epochs: int = option(20, "how often the training data is read", low=1)
     layers: int = option(3, "recurrent layers, one on the other: the tags sit on the lowest", low=2)
     hidden_size: int = option(200, "hidden units in each layer and direction", low=1)
     dropout: float = option(0.33, "share of the numbers that training drops before, between and after the layers",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
 
+from ostinato.tasks.common.kind import Example
 from ostinato.tasks.common.store import Item
 from ostinato.tasks.common.words import Lexicon, WordBatch, WordVectors, segment, word_batch
 
@@ -97,3 +98,13 @@ class TextInput(Input):
 def pieces(text: str, level: str) -> Sequence[str]:
     """What a step reads each."""
     return list(text) if level == "characters" else segment(text) or [text]
+
+
+class GivenOf:
+    """What is given of examples, read anew at every iteration."""
+
+    def __init__(self, examples: Iterable[Example]) -> None:
+        self._examples = examples
+
+    def __iter__(self) -> Iterator[Any]:
+        return (example.given for example in self._examples)

@@ -6,7 +6,7 @@ Everything else, the loop, the run folder, the commands, is the same for all and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -164,6 +164,14 @@ class Kind(ABC):
             InputError: there is nothing to draw.
         """
         raise InputError(f"{self.name} draws no picture of an answer")
+
+    def stream(self, model: Any, source: str) -> Iterator[str]:
+        """What a model says, piece by piece, while its input arrives: from a file, or from standard input (``-``).
+
+        Raises:
+            InputError: this task or this model needs the whole.
+        """
+        raise InputError(f"{self.name} needs the whole input: it cannot stream")
 
     def report(self, examples: Sequence[Example], answers: Sequence[Answer], folder: Path) -> list[Path]:
         """Pictures and tables of the mistakes, written to a folder."""

@@ -34,6 +34,7 @@ KINDS = {
     "classify": "ostinato.tasks.classify:Classify",
     "translate": "ostinato.tasks.translate:Translate",
     "answer": "ostinato.tasks.answer:AnswerQuestions",
+    "transcribe": "ostinato.tasks.transcribe:Transcribe",
     "tag": "ostinato.tasks.tag:Tag",
     "parse": "ostinato.tasks.parse:Parse",
 }

@@ -167,7 +167,8 @@ class SignalInput(Input):
         self.state["scale"] = offset_scale(some)
 
     @cached_property
-    def _sound(self) -> AudioFeatures:
+    def sound(self) -> AudioFeatures:
+        """From samples to frames."""
         return AudioFeatures(AudioOptions(rate=self.state["rate"], mels=self.options.mels, hop_ms=self.options.hop_ms))
 
     def _strokes(self, one: Given) -> Any:
@@ -178,7 +179,7 @@ class SignalInput(Input):
 
     def _audio_frames(self, one: Given) -> Frames:
         with torch.no_grad():
-            return self._sound(read_audio(one.value, self.state["rate"]).samples.unsqueeze(0))[0][0].numpy()
+            return self.sound(read_audio(one.value, self.state["rate"]).samples.unsqueeze(0))[0][0].numpy()
 
     def _series_frames(self, one: Given) -> Frames:
         return read_series(one.value, self.options.encoding) if isinstance(one.value, Path) else one.value
@@ -206,6 +207,10 @@ class SignalInput(Input):
         if not len(frames) or frames.shape[1] != self.state["size"]:
             raise InputError(f"{one.place}: {list(frames.shape)} steps and features, where the model reads "
                              f"{self.state['size']} features a step")  # fmt: skip
+        return self.normalised(frames)
+
+    def normalised(self, frames: Frames) -> Frames:
+        """Frames with every feature to mean 0 and deviation 1 over the training part."""
         if not self.options.normalise:
             return frames.astype(np.float32)
         return ((frames - self._table("mean")) / self._table("deviation")).astype(np.float32)
