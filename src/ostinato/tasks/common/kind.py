@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ostinato.errors import InputError
+from ostinato.tasks.common.parts import split
 from ostinato.tasks.common.store import Item
 from ostinato.training.goal import Goal
 from ostinato.training.options import TrainingOptions, option
@@ -112,6 +113,10 @@ class Kind(ABC):
     def together(self, example: Example) -> Any:
         """What examples have in common that must not be divided between training and validation; None: nothing."""
         return None
+
+    def split(self, examples: Any, share: float, seed: int, path: Path) -> tuple[Any, Any, int]:
+        """A training and a validation part of what was read, and how many examples validate."""
+        return split(examples, share, seed, path, self.together)
 
     @abstractmethod
     def prepare(self, examples: Iterable[Example]) -> None:

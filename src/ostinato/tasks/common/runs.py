@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ KINDS = {
     "translate": "ostinato.tasks.translate:Translate",
     "answer": "ostinato.tasks.answer:AnswerQuestions",
     "transcribe": "ostinato.tasks.transcribe:Transcribe",
+    "forecast": "ostinato.tasks.forecast:Forecast",
     "tag": "ostinato.tasks.tag:Tag",
     "parse": "ostinato.tasks.parse:Parse",
 }
@@ -58,38 +59,6 @@ def check_needs(kind: Kind) -> None:
     missing = [name for name in kind.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"{kind.name} needs {', '.join(missing)}: pip install 'ostinato[tasks]'")
-
-
-class Some:
-    """Those of the examples whose numbers are in a set, read anew at every iteration."""
-
-    def __init__(self, examples: Iterable[Example], chosen: np.ndarray) -> None:
-        self._examples, self._chosen = examples, chosen  # [N] bool
-
-    def __iter__(self) -> Iterator[Example]:
-        return (example for example, taken in zip(self._examples, self._chosen, strict=True) if taken)
-
-
-def split(
-    examples: Iterable[Example], share: float, seed: int, path: Path, together: Callable[[Example], Any] | None = None
-) -> tuple[Some, Some, int]:
-    """A training and a validation part, drawn by the seed; and how many examples validate.
-
-    Examples of which ``together`` says the same (other than None) come into the same part.
-    """
-    numbers: dict[Any, int] = {}
-    group = []
-    for place, example in enumerate(examples):
-        key = together(example) if together else None
-        group.append(numbers.setdefault(("alone", place) if key is None else ("group", key), len(numbers)))
-    if len(numbers) < 2:
-        many = f"{len(group)} examples that belong together" if len(group) > 1 else f"{len(group)} example"
-        raise InputError(f"{path} has {many}, and 2 are needed: one to learn from, one to validate")
-    held, of = max(1, round(len(group) * share)), np.array(group)  # [N]
-    order = np.random.default_rng([seed, 1]).permutation(len(numbers))  # [groups]
-    enough = int(np.bincount(of)[order].cumsum().searchsorted(held)) + 1
-    chosen = np.isin(of, order[: min(enough, len(numbers) - 1)])  # [N]
-    return Some(examples, ~chosen), Some(examples, chosen), int(chosen.sum())
 
 
 class TaskTraining:
@@ -179,14 +148,15 @@ def train(
     resume = resume and run.checkpoint.exists()  # without one it begins anew
     examples = kind.read(path)
     if validation is None:
-        learned, held, count = split(examples, options.held_out, options.seed, path, kind.together)
+        learned, held, count = kind.split(examples, options.held_out, options.seed, path)
     else:
-        learned, held, count = examples, kind.read(validation), None
+        learned, held, count = examples, (), None
     with threads(options.threads):
         if resume:
             kind.state = read_state(run)
         else:
             kind.prepare(learned)
+        held = held if validation is None else kind.read(validation)
         data, valid = Store(kind.encode(example) for example in learned), list(held)
         model = kind.model()
         config = {"task": kind.name, "options": dataclasses.asdict(options),

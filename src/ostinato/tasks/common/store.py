@@ -34,7 +34,7 @@ class _Field:
         shape = (self.starts[-1], *self.trailing)
         with self.file:
             self.file.flush()
-            empty = not self.starts[-1]
+            empty = not self.starts[-1] * self.width
             return np.empty(shape, self.dtype) if empty else np.memmap(self.file, self.dtype, "r", shape=shape)
 
 
