@@ -41,6 +41,9 @@ from ostinato.tasks.tag_files import Sentences, Words, from_line
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
+BIASES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+"""What may be taken from the score of "outside of all spans": a network that is unsure of names it never saw says
+nothing, and finds too few. The one with the best F1 on validation stays."""
 LETTERS = ("tdnn", "lstm", "none")
 LONGEST_WORD = 30
 """Letters that are read of a longer word."""
@@ -122,9 +125,8 @@ class Tagger(nn.Module):
         live = torch.arange(scores.shape[1]) < lengths.unsqueeze(1)  # [B, T]
         return F.cross_entropy(scores[live], batch.tags[live], reduction="sum")
 
-    def best(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The tags ``[B, T]`` and how sure each is."""
-        scores, lengths = self(batch), batch.texts.lengths
+    def best(self, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The tags ``[B, T]`` by scores ``[B, T, K]``, and how sure each is."""
         if self.crf is None:
             p, best = scores.softmax(2).max(2)
             return best, p
@@ -171,7 +173,7 @@ class Tag(Kind):
         if len(tags) < 2:
             raise InputError(f"all words have the tag {next(iter(tags))!r}: at least two tags are needed")
         lexicon = Lexicon.build((example.given.tokens for example in examples), self.options)
-        self.state |= {"tags": sorted(tags), "letters": sorted(letters), **lexicon.to_json()}
+        self.state |= {"bias": 0.0, "tags": sorted(tags), "letters": sorted(letters), **lexicon.to_json()}
         self.lexicon = lexicon
 
     def _learned(self, gold: Sequence[str]) -> Sequence[str]:
@@ -230,16 +232,35 @@ class Tag(Kind):
         return model.loss(batch) / words, words
 
     def answer(self, model: Any, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        if self.validating and model.crf is not None:  # how sure it is does not matter
-            best = model.crf.decode(model(batch), batch.texts.lengths)[0]  # [B, T]
-            sure = torch.ones(best.shape)
-        else:
-            best, sure = model.best(batch)
-        return [(best[row, :n].tolist(), sure[row, :n].tolist())
-                for row, n in enumerate(batch.texts.lengths.tolist())]  # fmt: skip
+        lengths = batch.texts.lengths
+        scores, outside = model(batch), self._outside  # [B, T, K], [K]
+        if self.validating and self.state["scheme"] and model.crf is not None:  # how sure it is does not matter
+            paths = [model.crf.decode(scores - bias * outside, lengths)[0].tolist() for bias in BIASES]
+            return [[path[row][:n] for path in paths] for row, n in enumerate(lengths.tolist())]
+        best, sure = model.best(scores - self.state["bias"] * outside, lengths)
+        return [(best[row, :n].tolist(), sure[row, :n].tolist()) for row, n in enumerate(lengths.tolist())]
+
+    @property
+    def _outside(self) -> Tensor:
+        """1 for the tag that says "outside of all spans", ``[K]``."""
+        return torch.tensor([float(bool(self.state["scheme"]) and tag == "O") for tag in self.state["tags"]])
+
+    def calibrate(self, examples: Sequence[Example], found: Sequence[Any]) -> None:
+        if not examples or isinstance(found[0], tuple):
+            return
+        from ostinato.tasks.tag_report import measures
+
+        def f1(number: int) -> float:
+            tags = [[self.state["tags"][i] for i in paths[number]] for paths in found]
+            return measures(examples, tags, self.state["scheme"], ())["f1"]
+
+        self.state["bias"] = BIASES[max(range(len(BIASES)), key=f1)]
 
     def finish(self, example: Example, found: Any) -> Answer:
         given: Words = example.given
+        if isinstance(found, list):  # by each bias
+            path = found[BIASES.index(self.state["bias"])]
+            found = path, [1.0] * len(path)
         tags, scheme = [self.state["tags"][i] for i in found[0]], self.state["scheme"]
         sure = [round(p, 4) for p in found[1]]
         if not scheme:
