@@ -45,6 +45,12 @@ def test_entities_of_the_lecture() -> None:
     ]
 
 
+def test_the_clouds_are_in_the_sky() -> None:
+    near, far = run("clouds.py").splitlines()
+    assert near.startswith("the clouds are in the ___  sky 0.9") or "___  sky 1.0" in near
+    assert "fluent ___  French 0.9" in far or "fluent ___  French 1.0" in far
+
+
 def test_two_dimensional_reads_digits() -> None:
     text = run("two_dimensional.py", "--epochs", "5")
     found = [float(share) for share in re.findall(r"recognised ([\d.]+) of 359", text)]

@@ -43,6 +43,18 @@ def test_a_token_ruled_out_is_never_drawn() -> None:
     assert {int(sampler(logits)) for _ in range(200)} == {1, 2}
 
 
+def test_the_nucleus() -> None:
+    p = torch.tensor([[0.5, 0.25, 0.15, 0.1]], dtype=torch.float64).log()
+    assert_close(Sampler(top_p=0.7).probabilities(p), torch.tensor([[2 / 3, 1 / 3, 0, 0]], dtype=torch.float64))
+    assert_close(Sampler(top_p=0.75 - 1e-6).probabilities(p), Sampler(top_p=0.7).probabilities(p))
+    assert (Sampler(top_p=0.8).probabilities(p) > 0).sum() == 3
+    assert (Sampler(top_p=1e-9).probabilities(p) > 0).sum() == 1
+    assert {int(Sampler(top_p=0.6, seed=seed)(p)) for seed in range(50)} == {0, 1}
+    for wrong in (0.0, 1.5, float("nan")):
+        with pytest.raises(InputError, match="top-p"):
+            Sampler(top_p=wrong)
+
+
 def test_seeds() -> None:
     first, same, other = Sampler(seed=1), Sampler(seed=1), Sampler(seed=2)
     logits = torch.zeros(1, 50)

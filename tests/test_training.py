@@ -282,13 +282,19 @@ def test_tied_embeddings_are_one_matrix() -> None:
         model_of(tied_embeddings=True, embedding_size=5)
 
 
+def test_the_rate_halves_after_every_epoch_but_the_first() -> None:
+    options = TrainingOptions(learning_rate=8.0, schedule="halving", hold=2, epochs=5, warmup=0)
+    assert [learning_rate(options, step, 10) for step in range(10)] == [8, 8, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules(schedule: str) -> None:
     options = TrainingOptions(learning_rate=2.0, warmup=4, schedule=schedule)
     rates = [learning_rate(options, step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.5, rel=0.02)
     assert max(rates) <= 2.0
-    assert rates[100] == pytest.approx(2.0 if schedule in ("constant", "plateau") else 2.0 * FLOOR)
+    ends = {"constant": 1, "plateau": 1, "halving": 0.5**6}  # ten epochs, four of them whole
+    assert rates[100] == pytest.approx(2.0 * ends.get(schedule, FLOOR))
     assert sorted(rates[4:], reverse=True) == rates[4:]
 
 

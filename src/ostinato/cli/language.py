@@ -101,11 +101,11 @@ def inspect(run: Path, text: str | None, out: Path) -> None:
     click.echo(f"{out}")
 
 
-def predict(run: RunFolder, prompt: str | None, length: int, temperature: float, top_k: int, seed: int,
-            as_json: bool) -> None:  # fmt: skip
+def predict(run: RunFolder, prompt: str | None, length: int, temperature: float, top_k: int, top_p: float,
+            seed: int, as_json: bool) -> None:  # fmt: skip
     """Let a trained language model write."""
     loaded = generate_run.load_model(run)
-    sampler = Sampler(temperature, top_k, seed)
+    sampler = Sampler(temperature, top_k, top_p, seed)
     start = prompt if prompt is not None else first_prompt(loaded.vocabulary)
     written = generate(loaded.model, loaded.vocabulary, start, length, sampler)
     if as_json:

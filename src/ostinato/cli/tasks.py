@@ -155,6 +155,7 @@ def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, A
 @click.option("--length", type=click.IntRange(0), default=400, help="generate: tokens to write.  [400]")
 @click.option("--temperature", type=float, default=0.8, help="generate: below 1 safer, 0 the likeliest.  [0.8]")
 @click.option("--top-k", type=int, default=0, help="generate: draw among the k likeliest only.  [0: all]")
+@click.option("--top-p", type=float, default=1.0, help="generate: draw among the likeliest with this share.  [1: all]")
 @click.option("--seed", type=int, default=0, help="generate: the same seed writes the same.  [0]")
 @as_json
 def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tuple[str, ...], format: str | None,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ostinato import cells
+from ostinato.cell import Cell
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
 from ostinato.features.text import LEVELS, Vocabulary
@@ -48,6 +49,7 @@ class GenerateOptions(TrainingOptions):
     embedding_size: int | None = option(None, "numbers that a token becomes (64; tied: as many as hidden units)", low=1)
     tied_embeddings: bool = option(False, "use the embedding as the output matrix too")
     dropout: float = option(0.0, "share of the numbers between layers that training drops", low=0, high=0.95)
+    weight_dropout: float = option(0.0, "share of the recurrent weights that a training step drops", low=0, high=0.95)
     initial_scale: float | None = option(None, "draw all weights from [-scale, scale], not by the cell's rule", low=0)
     batch: int = option(16, "streams that the text is cut into", low=1)
     bptt: int = option(50, "steps that the gradient goes back", low=1)
@@ -87,7 +89,7 @@ def new_model(size: int, options: GenerateOptions) -> LanguageModel:
     if options.tied_embeddings and embedding_size != width:
         raise InputError(f"tied embeddings are as wide as the output, {width}: --embedding-size {embedding_size}")
     widths = [embedding_size] + [width] * (options.layers - 1)
-    layers = [Recurrent(make_cell(options, w)) for w in widths]
+    layers = [Recurrent(_regularised(make_cell(options, w), options)) for w in widths]
     model = LanguageModel(size, embedding_size, layers, width, options)
     nn.init.zeros_(model.head.bias)
     if options.tied_embeddings:  # small, as a matrix to the logits is
@@ -96,6 +98,11 @@ def new_model(size: int, options: GenerateOptions) -> LanguageModel:
         for parameter in model.parameters():
             nn.init.uniform_(parameter, -options.initial_scale, options.initial_scale)
     return model
+
+
+def _regularised(cell: Cell, options: GenerateOptions) -> Cell:
+    """With ``weight_dropout``, the same cell with some of its recurrent weights missing in every training step."""
+    return cells.WeightDropout(cell, options.weight_dropout) if options.weight_dropout else cell
 
 
 def streams(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:

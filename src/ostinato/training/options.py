@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from ostinato.errors import InputError, unknown
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
-SCHEDULES = ("constant", "linear", "cosine", "plateau")
+SCHEDULES = ("constant", "linear", "cosine", "plateau", "halving")
 
 
 def option(
@@ -34,8 +34,10 @@ class TrainingOptions:
     optimizer: str = option("adamw", "how the gradient becomes a step", choices=OPTIMIZERS)
     learning_rate: float = option(4e-3, "the highest learning rate", low=0)
     schedule: str = option(
-        "cosine", "how the rate changes: plateau halves it when validation does not improve", choices=SCHEDULES
-    )
+        "cosine", "how the rate changes: plateau halves it when validation does not improve, halving after every "
+        "epoch but the first --hold", choices=SCHEDULES
+    )  # fmt: skip
+    hold: int = option(4, "epochs before the schedule halving begins to halve", low=0)
     warmup: int = option(20, "steps in which the rate rises from zero", low=0)
     weight_decay: float = option(0.0, "how strongly weights are drawn to zero", low=0)
     clip: float = option(1.0, "the largest gradient norm (0: do not clip)", low=0)

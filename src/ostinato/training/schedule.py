@@ -23,8 +23,12 @@ def learning_rate(options: TrainingOptions, step: int, total: int) -> float:
     [0.5, 0.76, 0.51, 0.27]
     """
     done = min(step / max(total, 1), 1.0)
-    shape = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}.get(options.schedule)
-    factor = 1.0 if shape is None else FLOOR + (1 - FLOOR) * shape
+    epoch = min(int(done * options.epochs + 1e-9), options.epochs - 1)
+    factor = {
+        "linear": FLOOR + (1 - FLOOR) * (1 - done),
+        "cosine": FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done)),
+        "halving": 0.5 ** max(0, epoch + 1 - options.hold),
+    }.get(options.schedule, 1.0)
     rise = min((step + 1) / options.warmup, 1.0) if options.warmup else 1.0
     return options.learning_rate * rise * factor
 
