@@ -38,6 +38,7 @@ from ostinato.cells.normalise import LayerNorm
 from ostinato.cells.residual import Highway, Residual
 from ostinato.cells.stacked import StackedCells
 from ostinato.cells.two_dimensional import Cell2d, LSTM2d, RowAbove
+from ostinato.cells.window import SlidingWindow
 from ostinato.cells.wrapper import Wrapper
 from ostinato.cells.zoneout import Zoneout
 
@@ -85,6 +86,7 @@ __all__ = [
     "RowAbove",
     "RunningAverage",
     "Skip",
+    "SlidingWindow",
     "Spectrum",
     "ValueDecoder",
     "create",

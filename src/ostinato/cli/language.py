@@ -102,8 +102,10 @@ def inspect(run: Path, text: str | None, out: Path) -> None:
 
 
 def predict(run: RunFolder, prompt: str | None, length: int, temperature: float, top_k: int, top_p: float,
-            seed: int, as_json: bool) -> None:  # fmt: skip
+            seed: int, bias: float, as_json: bool) -> None:  # fmt: skip
     """Let a trained language model write."""
+    if bias:
+        raise InputError("--bias is for drawings; a text is drawn by --temperature, --top-k, --top-p")
     loaded = generate_run.load_model(run)
     sampler = Sampler(temperature, top_k, top_p, seed)
     start = prompt if prompt is not None else first_prompt(loaded.vocabulary)

@@ -156,7 +156,8 @@ def _instead(run: RunFolder, kind: Kind, examples: list[Example]) -> dict[str, A
 @click.option("--temperature", type=float, default=0.8, help="generate: below 1 safer, 0 the likeliest.  [0.8]")
 @click.option("--top-k", type=int, default=0, help="generate: draw among the k likeliest only.  [0: all]")
 @click.option("--top-p", type=float, default=1.0, help="generate: draw among the likeliest with this share.  [1: all]")
-@click.option("--seed", type=int, default=0, help="generate: the same seed writes the same.  [0]")
+@click.option("--seed", type=int, default=0, help="generate, draw: the same seed writes the same.  [0]")
+@click.option("--bias", type=click.FloatRange(0), default=0.0, help="draw: the more, the neater.  [0]")
 @as_json
 def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tuple[str, ...], format: str | None,
             encoding: str | None, picture: Path | None, stream: str | None, as_json: bool,
@@ -178,6 +179,7 @@ def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tupl
     if inputs and file:
         raise InputError("give inputs or a --file, not both")
     kind, model = runs.load(folder, **_reading(columns, format, encoding))
+    kind.writing = {"seed": writing["seed"], "bias": writing["bias"]}
     if stream is not None:
         if inputs or file or as_json:
             raise InputError("--stream reads one sound and writes its text: give nothing beside it")

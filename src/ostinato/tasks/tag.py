@@ -57,7 +57,8 @@ class TagOptions(WordOptions, RecurrentOptions, TaskOptions):
     hidden_size: int = option(150, "hidden units in each layer and direction", low=1)
     letters: str = option("tdnn", "what reads the letters of a word", choices=LETTERS)
     letter_size: int = option(60, "numbers that the letters of a word become", low=2)
-    word_dropout: float = option(0.1, "share of the words that training hides, leaving their letters", low=0, high=0.95)
+    word_dropout: float = option(0.4, "share of the words that training hides, leaving their letters", low=0, high=0.95)
+    ngrams: int = option(0, "keep so many of the words' most frequent character n-grams (0: none)", low=0)
     crf: bool = option(True, "score neighbouring tags together")
 
 

@@ -86,6 +86,8 @@ class Kind(ABC):
     def __init__(self, options: Any) -> None:
         self.options = options
         self.state: dict[str, Any] = {}
+        self.writing: Mapping[str, Any] = {}
+        """What ``predict`` was told of how to draw answers, where they are drawn: ``seed``, ``bias``."""
 
     @abstractmethod
     def read(self, path: Path, answered: bool = True) -> Iterable[Example]:

@@ -36,6 +36,7 @@ KINDS = {
     "answer": "ostinato.tasks.answer:AnswerQuestions",
     "transcribe": "ostinato.tasks.transcribe:Transcribe",
     "forecast": "ostinato.tasks.forecast:Forecast",
+    "draw": "ostinato.tasks.draw:Draw",
     "tag": "ostinato.tasks.tag:Tag",
     "parse": "ostinato.tasks.parse:Parse",
 }
