@@ -7,10 +7,12 @@ with; ``ARGS="trec sst2"`` runs only these. The data is in ``../shared/data`` or
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +140,71 @@ def cmudict(folder: Path) -> list[str]:
     return ["train.dict", "--test", "test.dict", "--format", "first-word"]
 
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def fsdd(column: str) -> Callable[[Path], list[str]]:
+    """The official split: takes 0 to 4 test."""
+
+    def prepare(folder: Path) -> list[str]:
+        rows: dict[str, list[tuple[str, ...]]] = {"train": [], "test": []}
+        for file in sorted((DATA / "fsdd" / "recordings").glob("*.wav")):
+            digit, speaker, take = file.stem.split("_")
+            rows["test" if int(take) < 5 else "train"].append((str(file), digit, speaker, DIGITS[int(digit)]))
+        for name, part in rows.items():
+            with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as out:
+                csv.writer(out).writerows([("path", "digit", "speaker", "text"), *part])
+        option = [] if column == "text" else ["--label", column]
+        return ["train.csv", "--test", "test.csv", *option]
+
+    return prepare
+
+
+def cursive(folder: Path) -> list[str]:
+    """Every tenth sequence tests."""
+    with zipfile.ZipFile(DATA / "cursive_sam" / "bigbank_3500.json.zip") as pack:
+        name = next(n for n in pack.namelist() if n.endswith(".json") and not n.startswith("__MACOSX"))
+        entries = json.loads(pack.read(name))
+    for part, some in (("train", [e for i, e in enumerate(entries, 1) if i % 10]), ("test", entries[9::10])):
+        with zipfile.ZipFile(folder / f"{part}.json.zip", "w", zipfile.ZIP_DEFLATED) as pack:
+            pack.writestr(name, json.dumps(some))
+    return ["train.json.zip", "--test", "test.json.zip"]
+
+
+def ts(name: str) -> Callable[[Path], list[str]]:
+    """The archive's split."""
+    train, test = (str(DATA / f"tsc_{name}" / f"{name}_{part}.ts") for part in ("TRAIN", "TEST"))
+    return lambda folder: [train, "--test", test]
+
+
+def ett(folder: Path) -> list[str]:
+    """Twelve months learn, four validate, four test; each later part begins with the 168 hours before it."""
+    head, *rows = (DATA / "ett_h1" / "ETTh1.csv").read_text(encoding="utf-8").splitlines()
+    before, ends = 168, (8640, 11520, 14400)
+    for name, begin, end in (("train", 0, ends[0]), ("valid", ends[0] - before, ends[1]), ("test", ends[1] - before,
+                                                                                           ends[2])):  # fmt: skip
+        write_atomic(folder / f"{name}.csv", "\n".join([head, *rows[begin:end], ""]).encode())
+    return ["train.csv", "--validation", "valid.csv", "--test", "test.csv", "--target", "OT"]
+
+
+def m4(folder: Path) -> list[str]:
+    """The official split; of each test series as much history as is read."""
+    train, test = (list(csv.reader((DATA / "m4_hourly" / f"Hourly-{part}.csv").open(encoding="utf-8")))
+                   for part in ("train", "test"))  # fmt: skip
+    write_atomic(folder / "train.csv", (DATA / "m4_hourly" / "Hourly-train.csv").read_bytes())
+    rows = [[one[0], *[value for value in one[1:] if value][-168:], *other[1:]]
+            for one, other in zip(train[1:], test[1:], strict=True)]  # fmt: skip
+    with open(folder / "test.csv", "w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([[f"V{i + 1}" for i in range(len(rows[0]))], *rows])
+    return ["train.csv", "--test", "test.csv", "--horizon", "48", "--season", "24", "--lookback", "168"]
+
+
+def sheep(folder: Path) -> list[str]:
+    """The set's own parts."""
+    file = DATA / "sketch_sheep" / "aaron_sheep.npz"
+    return [f"{file}:train", "--validation", f"{file}:valid", "--test", f"{file}:test"]
+
+
 ROWS = {
     "trec": Result("trec, 6 kinds of questions", "classify", trec, "accuracy", ".925"),
     "sst2": Result("sst2, with `glove_50d_8k`", "classify", sst2, "accuracy", ".835"),
@@ -159,6 +226,19 @@ ROWS = {
     "pos": Result("ud_ewt, universal tags, with `glove_50d_8k`", "tag", ud_ewt, "accuracy", ".952"),
     "ud_ewt": Result("ud_ewt trees, with `glove_50d_8k`", "parse", ud_ewt, "las", ".845",
                      ["--threads", "1"]),
+    "fsdd": Result("fsdd, digits", "classify", fsdd("digit"), "accuracy", ".987"),
+    "speakers": Result("fsdd, speakers", "classify", fsdd("speaker"), "accuracy", ".993"),
+    "fsdd_letters": Result("fsdd, spelled, share not exact", "transcribe", fsdd("text"), "not_exact", ".08"),
+    "fsdd_words": Result("fsdd, one of ten words, share not exact", "transcribe", fsdd("text"), "not_exact", ".02",
+                         ["--closed"]),
+    "cursive": Result("cursive_sam, characters", "transcribe", cursive, "character_error_rate", ".008"),
+    "gunpoint": Result("GunPoint", "classify", ts("GunPoint"), "accuracy", ".985"),
+    "italy": Result("ItalyPowerDemand", "classify", ts("ItalyPowerDemand"), "accuracy", ".965"),
+    "motions": Result("BasicMotions", "classify", ts("BasicMotions"), "accuracy", "1.00"),
+    "vowels": Result("JapaneseVowels", "classify", ts("JapaneseVowels"), "accuracy", ".985"),
+    "ett": Result("ett_h1, oil temperature, 24 h", "forecast", ett, "mse", ".0260"),
+    "m4": Result("m4_hourly", "forecast", m4, "owa", ".50"),
+    "sheep": Result("sketch_sheep", "draw", sheep, "nats_per_step", "1.00"),
     "cmudict": Result("cmudict, phonemes", "translate", cmudict, "token_error_rate", ".075"),
     "multi30k": Result("multi30k de to en, test 2016", "translate", multi30k, "bleu", "32", ["--epochs", "8"]),
 }
@@ -195,7 +275,7 @@ def page() -> None:
         found, instead = result["test"]["measures"][row.measure], result["test"].get("instead", {})
         others = [value for key, value in instead.items() if key.split(", ")[-1].endswith(row.measure)]
         peak = f"{result['peak_mb']:,.0f}" if result["peak_mb"] else "not measured"
-        digits = 1 if row.measure == "bleu" else 3
+        digits = {"bleu": 1, "mse": 4}.get(row.measure, 3)
         shown = " / ".join(f"{value:.{digits}f}" for value in others)
         lines.append(f"| {row.data} | {row.measure} | **{found:.{digits}f}** | {row.goal} | {shown} | "
                      f"{result['parameters']:,} | {result['seconds'] / 60:.1f} | {peak} |")
