@@ -1,4 +1,4 @@
-"""Text to numbers and back: segments and n-grams, one-hot vectors, the Tokenizer of Keras, padding.
+"""Text to numbers and back: segments and n-grams, one-hot vectors, the Tokenizer of Keras, subwords, padding.
 
 A text file is read strictly (:func:`read_text`); a :class:`Vocabulary` numbers the characters or words of one text, as
 language models want them; a :class:`Tokenizer` numbers the words of many, as Keras does.
@@ -13,6 +13,8 @@ from ostinato.features.text.sequences import (
     timeseries_dataset_from_array,
     vectorize_sequences,
 )
+from ostinato.features.text.subword_training import train_subwords
+from ostinato.features.text.subwords import Subwords
 from ostinato.features.text.tokenizer import (
     Tokenizer,
     hashing_trick,
@@ -26,6 +28,7 @@ __all__ = [
     "LEVELS",
     "UNKNOWN",
     "OneHot",
+    "Subwords",
     "Tokenizer",
     "Vocabulary",
     "hashing_trick",
@@ -41,5 +44,6 @@ __all__ = [
     "timeseries_dataset_from_array",
     "tokenize",
     "tokenizer_from_json",
+    "train_subwords",
     "vectorize_sequences",
 ]
