@@ -1,8 +1,11 @@
-"""How subwords are learned from text: byte pairs, WordPiece, Unigram. The same texts give the same subwords."""
+"""How subwords are learned from text: byte pairs, WordPiece, Unigram.
+
+The same texts give the same byte pairs and word pieces. The trainer of Unigram adds up in the order of a hash that each
+process draws anew: of two trainings some rare pieces may differ. Save what was trained.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,7 +16,6 @@ from ostinato.features.text.subwords import NAMES, Subwords, library
 SPECIALS = [names[0] for names in NAMES.values()]
 TWICE = 2
 """How often at least a pair must occur to become one piece."""
-DECIMALS = 3
 AT_ONCE = 10_000
 
 
@@ -38,9 +40,9 @@ def train_subwords(texts: Iterable[str], kind: str = "bpe", size: int = 8000, lo
     Schuster and Nakajima, "Japanese and Korean Voice Search", 2012; Kudo, "Subword Regularization", 2018 (arXiv
     1804.10959).
 
-    >>> subwords = train_subwords(["the cat sat on the mat"] * 5, kind="wordpiece", size=40)
+    >>> subwords = train_subwords(["the cat sat on the mats"] * 5, kind="wordpiece", size=60)
     >>> subwords.pieces("the mats")
-    ['the', 'mat', '##s']
+    ['the', 'mats']
     """
     if kind not in KINDS:
         raise unknown("kind of subwords", kind, KINDS)
@@ -78,8 +80,7 @@ def _apart(package: Any, cut: Any) -> Any:
 def _bpe(package: Any, size: int, normalizer: Any, texts: Iterator[str]) -> Any:
     tokenizer = package.Tokenizer(package.models.BPE(unk_token=SPECIALS[1]))
     tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = _apart(
-        package, package.pre_tokenizers.ByteLevel(add_prefix_space=False))
+    tokenizer.pre_tokenizer = _apart(package, package.pre_tokenizers.ByteLevel(add_prefix_space=False))
     tokenizer.decoder = package.decoders.ByteLevel()
     trainer = package.trainers.BpeTrainer(
         vocab_size=size, min_frequency=TWICE, special_tokens=SPECIALS, show_progress=False,
@@ -117,21 +118,24 @@ def _unigram(package: Any, size: int, normalizer: Any, texts: Iterator[str]) -> 
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = _apart(package, package.pre_tokenizers.Metaspace(prepend_scheme="never"))
     tokenizer.decoder = package.decoders.Metaspace(prepend_scheme="never")
-    tokenizer.train_from_iterator(texts, package.trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=SPECIALS, unk_token=SPECIALS[1], show_progress=False))
-    tokenizer.model = package.models.Unigram(_settled(tokenizer), SPECIALS.index("<unk>"))
+    trainer = package.trainers.UnigramTrainer(vocab_size=size, special_tokens=SPECIALS, unk_token=SPECIALS[1],
+                                              show_progress=False)  # fmt: skip
+    letters: set[str] = set()
+
+    def read() -> Iterator[str]:
+        for text in texts:
+            letters.update(text)
+            yield text
+
+    try:
+        tokenizer.train_from_iterator(read(), trainer)
+    except InputError:
+        raise
+    except Exception:  # the library has no other class, and raises it for one reason
+        needed = len(letters) + len(SPECIALS)
+        raise InputError(f"a size of {size} is too small: the characters alone take {needed}") from None
     return tokenizer
 
 
-def _settled(tokenizer: Any) -> list[tuple[str, float]]:
-    """The pieces with their scores, as they are whatever order the trainer's hash with its random seed had: sums of
-    another order differ in the last places, and rare characters get scores below all others one after another."""
-    pieces = [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    specials, others = pieces[: len(SPECIALS)], pieces[len(SPECIALS) :]
-    least = min((score for piece, score in others if len(piece) > 1), default=0.0)
-    rounded = [(piece, round(max(score, least), DECIMALS)) for piece, score in others]
-    return [*specials, *sorted(rounded, key=lambda pair: (-pair[1], pair[0]))]
-
-
 KINDS: dict[str, Callable[[Any, int, Any, Iterator[str]], Any]] = {
-    "bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}
+    "bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}  # fmt: skip
