@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 NAMES = ["train", "grid", "fusion", "cells", "wrappers", "ragged", "calls", "stream", "memory", "checkpoint",
-         "inference", "teacher", "image", "keras"]
+         "inference", "teacher", "image", "keras", "text"]
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #define OST_MAGIC 0x4F5354
-#define OST_VERSION 3 /* rises with any change of a struct, a word or their meaning */
+#define OST_VERSION 4 /* rises with any change of a struct, a word or their meaning */
 
 enum ost_code { OST_OK = 0, OST_INVALID = 1, OST_MEMORY = 2, OST_UNSUPPORTED = 3 };
 enum ost_array_kind { OST_X, OST_Q, OST_P, OST_STATE, OST_EMIT, OST_SCRATCH, OST_FLAGS_X, OST_FLAGS_Q, OST_FLAGS_EMIT };
@@ -124,6 +124,30 @@ typedef struct {
     ost_parallel parallel;
 } ost_product;
 OST_PUBLIC int ost_multiply(const ost_product *product);
+
+/*
+ * Words of texts, counted and numbered. A text is bytes (UTF-8); table[b] is what byte b counts as, or OST_SEPARATOR.
+ * The texts of a call lie one after the other, `gap` bytes between them; text i ends before data[ends[i]]. A lexicon is
+ * used by one thread at a time.
+ */
+#define OST_SEPARATOR 256
+typedef struct ost_lexicon ost_lexicon;
+OST_PUBLIC int ost_lexicon_make(ost_lexicon **lexicon);
+OST_PUBLIC void ost_lexicon_free(ost_lexicon *lexicon);
+/* Count the words of texts; new ones get the next number, from 0. */
+OST_PUBLIC int ost_lexicon_count(ost_lexicon *lexicon, const uint8_t *data, const int64_t *ends, int64_t n_texts,
+                                 int64_t gap, const uint16_t *table);
+/* How many words there are, and how many bytes they take together. */
+OST_PUBLIC int64_t ost_lexicon_size(const ost_lexicon *lexicon);
+OST_PUBLIC int64_t ost_lexicon_bytes(const ost_lexicon *lexicon);
+/* By number: the words end to end, where each ends, how often it came, in how many texts. */
+OST_PUBLIC void ost_lexicon_read(const ost_lexicon *lexicon, uint8_t *words, int64_t *ends, int64_t *counts,
+                                 int64_t *texts);
+/* numbers[w] of each word w of texts, `other` of a word that is not there; negative ones are left out. The result has
+ * room for one number a byte; text i's end before result[result_ends[i]]. */
+OST_PUBLIC int ost_lexicon_encode(const ost_lexicon *lexicon, const uint8_t *data, const int64_t *ends,
+                                  int64_t n_texts, int64_t gap, const uint16_t *table, const int64_t *numbers,
+                                  int64_t other, int64_t *result, int64_t *result_ends);
 
 #ifdef __cplusplus
 }

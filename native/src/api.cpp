@@ -1,11 +1,9 @@
-#include <exception>
-#include <new>
-
 #include "machine.h"
 #include "message.h"
 #include "plan.h"
 
 using ostinato::fail;
+using ostinato::guarded;
 
 struct ost_plan {
   ostinato::Plan plan;
@@ -13,22 +11,6 @@ struct ost_plan {
 struct ost_packed {
   ostinato::Packed packed;
 };
-
-namespace {
-
-// No exception leaves the library.
-template <class Body>
-int guarded(Body&& body) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return fail(OST_MEMORY, "no memory");
-  } catch (const std::exception& error) {
-    return fail(OST_INVALID, "%s", error.what());
-  }
-}
-
-}  // namespace
 
 int64_t ost_version(void) { return OST_VERSION; }
 

@@ -31,6 +31,8 @@ class Progress:
     step: int = 0
     best: float | None = None
     """What the task watches, at the best epoch so far."""
+    best_loss: float | None = None
+    """The held-out loss there: of two epochs as good, the one with the lower loss is better."""
     best_epoch: int = 0
     worse_epochs: int = 0
     """Epochs since."""

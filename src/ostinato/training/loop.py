@@ -168,14 +168,15 @@ class Trainer:
         p, goal = self._progress, self.task.goal
         value = measures[goal.measure]
         self._check_finite(f"held-out {goal.measure}", value, self._bare_optimizer.param_groups[0]["lr"])
-        better = goal.better(value, p.best)
+        loss = measures.get("loss", value)
+        better = goal.better(value, p.best) or (value == p.best and p.best_loss is not None and loss < p.best_loss)
         p.epoch += 1
         values = {f"validation/{name}": value for name, value in measures.items()}
         values = {"epoch": p.epoch, "train/mean_loss": p.loss_sum / p.batch, **values}
         self._log.write(p.step, {**values, "seconds": round(seconds, 3)})
         p.batch = 0
         if better:
-            p.best, p.best_epoch, p.worse_epochs = value, p.epoch, 0
+            p.best, p.best_loss, p.best_epoch, p.worse_epochs = value, loss, p.epoch, 0
             with self._average.in_place():
                 self.task.save()
         else:

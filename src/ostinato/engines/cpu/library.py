@@ -65,10 +65,17 @@ class Library:
             "ost_plan_free": (None, [Address]), "ost_pack": (ctypes.c_int, [Address, Address, count, Address]),
             "ost_packed_free": (None, [Address]), "ost_run": (ctypes.c_int, [Address, Address]),
             "ost_multiply": (ctypes.c_int, [Address]),
+            "ost_lexicon_make": (ctypes.c_int, [Address]), "ost_lexicon_free": (None, [Address]),
+            "ost_lexicon_count": (ctypes.c_int, [Address, Address, Address, count, count, Address]),
+            "ost_lexicon_size": (count, [Address]), "ost_lexicon_bytes": (count, [Address]),
+            "ost_lexicon_read": (None, [Address] * 5),
+            "ost_lexicon_encode": (ctypes.c_int, [Address, Address, Address, count, count, Address, Address, count,
+                                                  Address, Address]),
         }
         for name, (result, arguments) in signatures.items():
             function = getattr(native, name)
             function.restype, function.argtypes = result, arguments
+        self.native = native
         self.run = native.ost_run
         self.multiply = native.ost_multiply
 

@@ -1,6 +1,6 @@
 """What the library's interface has numbers for: itself, and the opcodes, of which each number is a place."""
 
-MAGIC, VERSION = 0x4F5354, 3  # as OST_MAGIC and OST_VERSION
+MAGIC, VERSION = 0x4F5354, 4  # as OST_MAGIC and OST_VERSION
 
 OPCODES = (
     "copy", "neg", "abs", "sign", "floor", "ceil", "round", "relu", "exp", "expm1", "log", "log1p", "tanh", "sigmoid",

@@ -7,12 +7,16 @@ The same arguments, attributes and results as ``keras.preprocessing.text`` had, 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
+
+from ostinato.engines.cpu.library import Unavailable
+from ostinato.features.text.lexicon import Lexicon, in_chunks, without_collecting
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 """What separates words, beside ``split``."""
@@ -137,13 +141,20 @@ class Tokenizer:
 
         Words counted before keep their counts. Of two as frequent, the one that came first is first.
         """
-        cut = self._cut()
+        cut, lexicon = self._cut(), self._lexicon()
         counts, documents = Counter(self.word_counts), Counter(self.word_docs)
-        for text in texts:
-            self.document_count += 1
-            tokens = cut(text)
-            counts.update(tokens)
-            documents.update(set(tokens))
+        for chunk in in_chunks(texts):
+            self.document_count += len(chunk)
+            if lexicon is not None and set(map(type, chunk)) == {str}:
+                lexicon.count(chunk)  # type: ignore[arg-type]
+                continue
+            _taken_out(lexicon, counts, documents)  # tokens that are given come as they are
+            lexicon = None
+            for text in chunk:
+                tokens = cut(text)
+                counts.update(tokens)
+                documents.update(set(tokens))
+        _taken_out(lexicon, counts, documents)
         self.word_counts = OrderedDict(counts)
         self.word_docs = defaultdict(int, documents)
         ranked = sorted(self.word_counts, key=self.word_counts.__getitem__, reverse=True)
@@ -154,6 +165,15 @@ class Tokenizer:
         self.index_word = {number: word for word, number in self.word_index.items()}
         for word, count in self.word_docs.items():
             self.index_docs[self.word_index[word]] = count
+
+    def _lexicon(self) -> Lexicon | None:
+        """What counts and numbers words fast, where that is what a text is cut into."""
+        if self.analyzer or self.char_level:
+            return None
+        try:
+            return Lexicon(self.filters, self.lower, self.split, _splitter(self.filters, self.lower, self.split))
+        except Unavailable:
+            return None
 
     def fit_on_sequences(self, sequences: Sequence[Sequence[int]]) -> None:
         """Count in how many sequences each number occurs: what tf-idf needs where texts were never seen."""
@@ -172,18 +192,32 @@ class Tokenizer:
 
     def texts_to_sequences(self, texts: Iterable[Text]) -> list[list[int]]:
         """Each text as the numbers of its words; a word without one is left out, or is the ``oov_token``'s."""
-        return list(self.texts_to_sequences_generator(texts))
+        with without_collecting():
+            return list(self.texts_to_sequences_generator(texts))
 
     def texts_to_sequences_generator(self, texts: Iterable[Text]) -> Iterator[list[int]]:
-        """As :meth:`texts_to_sequences`, one text after another: any number of them."""
+        """As :meth:`texts_to_sequences`, one text after another: any number of them, read about a megabyte ahead."""
+        return itertools.chain.from_iterable(self._encoded(texts))
+
+    def _encoded(self, texts: Iterable[Text]) -> Iterator[list[list[int]]]:
+        """The numbers of texts, a chunk of them at a time; tokens that are given are looked up one by one."""
         numbers, other = self._numbers()
-        cut, get = self._cut(), numbers.get
-        if self.oov_token is None:
-            for text in texts:
-                yield [number for number in map(get, cut(text)) if number is not None]
-        else:
-            for text in texts:
-                yield [get(token, other) for token in cut(text)]  # pyright: ignore[reportReturnType]
+        cut, lexicon, absent = self._cut(), self._lexicon(), -1 if other is None else other
+
+        def looked_up(text: Text) -> list[int]:
+            found = [numbers.get(token, other) for token in cut(text)]
+            return [number for number in found if number is not None or self.oov_token is not None]  # type: ignore[misc]
+
+        table = np.zeros(0, np.int64)
+        if lexicon is not None:
+            known = [word for word in numbers if word]  # no text has an empty word
+            lexicon.add(known)
+            table = np.array([numbers[word] for word in known], np.int64)
+        for chunk in in_chunks(texts):
+            if lexicon is not None and set(map(type, chunk)) == {str}:
+                yield lexicon.encode(chunk, table, absent)  # type: ignore[arg-type]
+            else:
+                yield [looked_up(text) for text in chunk]
 
     def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
         """The words of each sequence, with blanks between them."""
@@ -244,6 +278,14 @@ class Tokenizer:
     def to_json(self, **kwargs: Any) -> str:
         """All of it as JSON, as Keras's class writes it; ``kwargs`` are those of ``json.dumps``. No analyzer."""
         return json.dumps({"class_name": "Tokenizer", "config": self.get_config()}, **kwargs)
+
+
+def _taken_out(lexicon: Lexicon | None, counts: Counter[str], documents: Counter[str]) -> None:
+    """Add what a lexicon counted; the words stay in the order in which they came."""
+    if lexicon is not None:
+        words = lexicon.words()
+        counts.update(dict(zip(words, lexicon.counts.tolist(), strict=True)))
+        documents.update(dict(zip(words, lexicon.documents.tolist(), strict=True)))
 
 
 def tokenizer_from_json(json_string: str) -> Tokenizer:
