@@ -15,6 +15,7 @@ from ostinato.features.text.sequences import (
 )
 from ostinato.features.text.subword_training import train_subwords
 from ostinato.features.text.subwords import Subwords
+from ostinato.features.text.terms import TermVectors
 from ostinato.features.text.tokenizer import (
     Tokenizer,
     hashing_trick,
@@ -29,6 +30,7 @@ __all__ = [
     "UNKNOWN",
     "OneHot",
     "Subwords",
+    "TermVectors",
     "Tokenizer",
     "Vocabulary",
     "hashing_trick",
