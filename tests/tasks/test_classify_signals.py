@@ -80,6 +80,27 @@ def test_resume_gives_the_same_numbers(trained: Path, tmp_path: Path, capsys: Ca
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_voices_that_were_never_heard_are_verified(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    import soundfile
+
+    from ostinato.tasks.classify_report import equal_error_rate
+
+    rows = ["path,digit"]
+    for i in range(16):
+        soundfile.write(tmp_path / f"{i}.wav", tone((450, 2500)[i % 2], 1000 + i), 8000)
+        rows.append(f"{i}.wav,{('low', 'high')[i % 2]}")
+    (tmp_path / "list.csv").write_text("\n".join([*rows, ""]))
+    result = json.loads(said(capsys, "evaluate", trained / "run", tmp_path / "list.csv", "--verify", "--json"))
+    assert result["measures"]["equal_error_rate"] < 0.35  # by chance a half
+    assert "equal error rate" in said(capsys, "evaluate", trained / "run", tmp_path / "list.csv", "--verify")
+    vectors = np.array([[1.0, 0], [0.9, 0.1], [0, 1.0], [0.1, 0.9]])
+    assert equal_error_rate(vectors, ["a", "a", "b", "b"])["equal_error_rate"] == 0
+    assert equal_error_rate(vectors, ["a", "b", "a", "b"])["equal_error_rate"] >= 0.5
+    (tmp_path / "list.csv").write_text("\n".join([rows[0], rows[1], rows[3], ""]))
+    assert "examples are needed that share a label" in complaint(
+        capsys, "evaluate", trained / "run", tmp_path / "list.csv", "--verify")  # fmt: skip
+
+
 def series(tmp_path: Path) -> list[Any]:
     """One .ts file: rising and falling lines of unlike lengths."""
     draw, lines = np.random.default_rng(0), ["@classLabel true down up", "@data"]

@@ -94,10 +94,11 @@ def _shown(task: Kind, data: Path) -> str:
 @click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="Which column is what, as text=body.")
 @click.option("--format", default=None, help="Of DATA.  [by its name]")
 @click.option("--encoding", default=None, help="Of DATA.  [as in training]")
+@click.option("--verify", is_flag=True, help="classify: tell whether two examples share a label, a new one too.")
 @click.option("--streams", type=click.IntRange(1), default=1, help="generate: read so many parts at once: faster.  [1]")
 @as_json
 def evaluate(run: Path, data: Path, out: Path | None, baseline: bool, columns: tuple[str, ...], format: str | None,
-             encoding: str | None, streams: int, as_json: bool) -> None:  # fmt: skip
+             encoding: str | None, verify: bool, streams: int, as_json: bool) -> None:  # fmt: skip
     """Measure a trained model on data that it has not seen.
 
     \b
@@ -108,8 +109,17 @@ def evaluate(run: Path, data: Path, out: Path | None, baseline: bool, columns: t
     folder = RunFolder(run)
     if folder.read_config().get("task") == language.TASK:
         return language.evaluate(folder, data, streams, as_json)
-    result = evaluation(folder, data, out, baseline, _reading(columns, format, encoding))
+    reading = _reading(columns, format, encoding)
+    result = verification(folder, data, reading) if verify else evaluation(folder, data, out, baseline, reading)
     print_json(result) if as_json else _show_measures(result)
+
+
+def verification(run: RunFolder, data: Path, reading: dict[str, Any]) -> dict[str, Any]:
+    """Whether two examples share a label, asked of all pairs."""
+    kind, model = runs.load(run, **reading)
+    examples = list(kind.read(data))
+    return {"run": str(run.path), "task": kind.name, "data": str(data), "examples": len(examples), "files": [],
+            "measures": kind.verify(model, examples)}  # fmt: skip
 
 
 def evaluation(run: RunFolder, data: Path, out: Path | None, baseline: bool, reading: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +271,8 @@ def _show_measures(result: dict[str, Any]) -> None:
     rows = [*result["measures"].items(), *((f"instead: {k}", v) for k, v in result.get("instead", {}).items())]
     for name, value in rows:
         click.echo(f"  {name.replace('_', ' '):38} {value:.4f}")
-    click.echo(f"Written: {', '.join(result['files'])}")
+    if result["files"]:
+        click.echo(f"Written: {', '.join(result['files'])}")
 
 
 def _words(measures: dict[str, float]) -> str:

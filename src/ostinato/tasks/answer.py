@@ -55,6 +55,7 @@ class AnswerOptions(RecurrentOptions, TaskOptions):
     answer: str | None = option(None, "column with the answer; guessed where it is clear")
     header: bool | None = option(None, "the first line names the columns; guessed")
     format: str | None = option(None, "of the files: babi, jsonl, csv, tsv, parquet (by name and first line)")
+    patience: int = option(0, "stop after so many epochs that are no better on validation (0: never)", low=0)
     cell: str = option("gru", "the recurrent step that reads words, by name (ostinato info lists them)")
     hidden_size: int = option(64, "its hidden units in each layer and direction", low=1)
     dropout: float = option(0.0, "share of the numbers that training drops before each recurrence", low=0, high=0.95)

@@ -33,6 +33,7 @@ from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOpti
 from ostinato.tasks.common.signals import SignalInput, SignalOptions, Signals, kind_of
 from ostinato.tasks.common.store import Item
 from ostinato.tasks.common.words import WordOptions
+from ostinato.training.batches import in_order
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
@@ -72,11 +73,15 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Linear(self.pool.size, labels)
 
-    def forward(self, given: Any) -> Tensor:
-        """The logits ``[B, K]``."""
+    def embed(self, given: Any) -> Tensor:
+        """``s``, what is given as one vector: ``[B, S]``."""
         e = self.vectors(given)  # [B, T, E]
         h = self.encoder(e, given.lengths)  # [B, T, H]
-        return self.head(self.dropout(self.pool(h, given.lengths)))  # [B, K]
+        return self.pool(h, given.lengths)
+
+    def forward(self, given: Any) -> Tensor:
+        """The logits ``[B, K]``."""
+        return self.head(self.dropout(self.embed(given)))  # [B, K]
 
 
 class Classify(Kind):
@@ -200,6 +205,18 @@ class Classify(Kind):
         from ostinato.tasks.classify_report import measures
 
         return measures(self.state["labels"], [example.gold for example in examples], answers, self.options.several)
+
+    @torch.no_grad()
+    def verify(self, model: Any, examples: Sequence[Example]) -> Measures:
+        from ostinato.tasks.classify_report import equal_error_rate
+
+        items = [self.input.item(example.given) for example in examples]
+        vectors: list[Any] = [None] * len(items)
+        for places in in_order([self.input.length(item) for item in items], 64):
+            found = model.embed(self.input.batch([items[int(i)] for i in places]))  # [B, S]
+            for place, vector in zip(places, F.normalize(found).numpy(), strict=True):
+                vectors[int(place)] = vector
+        return equal_error_rate(np.stack(vectors), [example.gold for example in examples])
 
     def baseline(self, train: Iterable[Example], test: Iterable[Example]) -> Measures:
         from ostinato.tasks.classify_report import bags_of_ngrams, simple_classifiers

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ostinato.errors import InputError
 from ostinato.files import write_atomic
 from ostinato.tasks.common.confusion import confusion_png
 from ostinato.tasks.common.frames import stretched
@@ -78,6 +79,27 @@ def simple_classifiers(train: Sequence[tuple[Any, str]], test: Sequence[tuple[An
         right = model.fit(features[0], gold[0]).predict(features[1]) == gold[1]
         result[f"{name} accuracy"] = float(right.mean())
     return result
+
+
+def equal_error_rate(vectors: Any, gold: Sequence[Any]) -> Measures:
+    """Are two examples of the same label? Asked of all pairs of vectors ``[N, S]`` of length 1, by their cosine.
+
+    At the threshold where as many pairs of one label are refused as pairs of two are taken, that share is the equal
+    error rate. What is asked need not have been a label in training.
+
+    Raises:
+        InputError: no pair of one label, or none of two.
+    """
+    from sklearn.metrics import roc_curve
+
+    first, second = np.triu_indices(len(gold), 1)
+    labels = np.array(gold, dtype=object)  # [N]
+    same = (labels[first] == labels[second]).astype(bool)  # [N (N - 1) / 2]
+    if not same.any() or same.all():
+        raise InputError("to verify, examples are needed that share a label, and others that do not")
+    taken, right, thresholds = roc_curve(same, (vectors @ vectors.T)[first, second])
+    at = int(np.argmin(np.abs(taken - (1 - right))))
+    return {"equal_error_rate": float((taken[at] + 1 - right[at]) / 2), "threshold": float(thresholds[at])}
 
 
 def write_report(labels: Sequence[str], examples: Sequence[Example], answers: Sequence[Answer],

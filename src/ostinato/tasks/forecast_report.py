@@ -213,7 +213,8 @@ def _pictures(examples: Sequence[Example], answers: Sequence[Answer], state: dic
     """Forecasts from the first to the last, of the first channel: history, truth, forecast, the outermost quantiles."""
     from matplotlib.figure import Figure
 
-    chosen = np.unique(np.linspace(0, len(examples) - 1, SHOWN).astype(int))
+    in_time = sorted(range(len(examples)), key=lambda i: (examples[i].given.series.name, examples[i].given.origin))
+    chosen = [in_time[i] for i in np.unique(np.linspace(0, len(examples) - 1, SHOWN).astype(int))]
     figure = Figure(figsize=(9, 2.2 * len(chosen)), layout="constrained")
     for axis, place in zip(np.atleast_1d(figure.subplots(len(chosen), 1)), chosen, strict=True):
         window, answer = examples[place].given, answers[place]

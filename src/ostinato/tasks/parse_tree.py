@@ -79,6 +79,8 @@ def _arborescence(s: Scores) -> NDArray[np.int64]:
 
 FONT, GAP, LEVEL, MARGIN = 14, 22, 26, 30
 """Sizes in pixels: of the letters, between words, between levels of arcs, around."""
+APEX = 0.75
+"""How far an arc reaches on its way to the points that it bends to."""
 
 
 def draw(words: Sequence[str], trees: Sequence[Any], title: str = "") -> str:
@@ -98,8 +100,8 @@ def draw(words: Sequence[str], trees: Sequence[Any], title: str = "") -> str:
     middle = [MARGIN + end - GAP - width / 2 for end, width in zip(ends, widths, strict=True)]
     other = [a != b for a, b in zip(_arcs(shown), _arcs(trees[-1]), strict=True)]
     above, below = _levels(shown.heads), _levels(trees[-1].heads)
-    line = MARGIN + FONT + LEVEL * (1 + max(above, default=0))
-    depth = LEVEL * (1 + max((level for level, is_other in zip(below, other, strict=True) if is_other), default=0))
+    line = MARGIN + FONT * bool(title) + APEX * LEVEL * (1 + max(above, default=0))
+    depth = APEX * LEVEL * max((1 + level for level, is_other in zip(below, other, strict=True) if is_other), default=0)
     size = f"{2 * MARGIN + (ends[-1] if len(ends) else 0):.0f}", f"{line + 3 * FONT + depth + MARGIN:.0f}"
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}" '
              f'font-family="sans-serif" font-size="{FONT}" text-anchor="middle">',
@@ -139,7 +141,7 @@ def _arc(middle: Sequence[float], i: int, tree: Any, level: int, y: float, way: 
     top = y + way * LEVEL * max(level, 1)
     start = middle[head - 1] + (4 if x > middle[head - 1] else -4) if head else x
     path = f"M{start:.1f},{y:.1f} C{start:.1f},{top:.1f} {x:.1f},{top:.1f} {x:.1f},{y:.1f}"
-    height = y + way * 0.75 * LEVEL * max(level, 1)
+    height = y + way * APEX * LEVEL * max(level, 1)
     tip = f"M{x - 3:.1f},{y + 5 * way:.1f} L{x:.1f},{y:.1f} L{x + 3:.1f},{y + 5 * way:.1f}"
     label = _small((start + x) / 2, height - 3 if way < 0 else height + FONT - 4, tree.relations[i], colour)
     return [f'<path d="{path} {tip}" fill="none" stroke="{colour}"/>', label]

@@ -172,6 +172,14 @@ class Kind(ABC):
         """
         raise InputError(f"{self.name} draws no picture of an answer")
 
+    def verify(self, model: Any, examples: Sequence[Example]) -> Measures:
+        """How well the model tells whether two examples are of the same kind, kinds that it never saw among them.
+
+        Raises:
+            InputError: this task has no such question.
+        """
+        raise InputError(f"{self.name} has nothing to verify: that is for classify")
+
     def stream(self, model: Any, source: str) -> Iterator[str]:
         """What a model says, piece by piece, while its input arrives: from a file, or from standard input (``-``).
 
