@@ -58,3 +58,31 @@ def test_refuses() -> None:
         cells.SlidingWindow(torch.nn.Linear(2, 2), 3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bumps"):
         cells.SlidingWindow(cells.GRU(5, 4), 3, bumps=0)
+
+
+def test_gradients() -> None:
+    cell, x, memory, places = problem()
+    rnn = Recurrent(cell)
+    given = [x[:, :3].clone().requires_grad_(), memory.clone().requires_grad_()]
+    assert torch.autograd.gradcheck(lambda x, m: rnn(x, constants=(m, places))[0], given)
+
+
+def test_pieces_are_the_whole() -> None:
+    cell, x, memory, places = problem()
+    rnn, constants = Recurrent(cell), (memory, places)
+    whole, ends = rnn(x, constants=constants)
+    first, states = rnn(x[:, :1], constants=constants)
+    second, states = rnn(x[:, 1:], states, constants=constants)
+    assert_close(torch.cat([first, second], 1), whole)
+    assert_close(list(states), list(ends))
+
+
+def test_a_window_of_narrow_bumps_reads_one_symbol() -> None:
+    cell, x, _, places = problem()
+    with torch.no_grad():
+        cell.W_w.weight.zero_()
+        cell.W_w.bias.copy_(torch.tensor([0.0, -30.0, 3.0, 3.0, 0.0, 0.0]))  # one bump counts; a symbol a step
+    one_hot = torch.eye(7, dtype=x.dtype)[:, :4].repeat(2, 1, 1)  # [B, 7, 4]: symbol u is unit u
+    outputs, _ = Recurrent(cell)(x[:, :3], constants=(one_hot, places))
+    assert outputs[..., 5:].argmax(2).tolist() == [[1, 2, 3]] * 2
+    assert bool((outputs[..., 5:].amax(2) > 0.99).all())

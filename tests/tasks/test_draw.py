@@ -115,6 +115,27 @@ def test_after_a_text(tmp_path: Path, capsys: Capture) -> None:
     assert set(re.findall(r"<text[^>]*>([^<]*)<", page)) <= {e["metadata"]["asciiSequence"] for e in entries}
 
 
+def test_what_it_draws_is_what_it_learned(tmp_path: Path, capsys: Capture) -> None:
+    """Squares of several sizes, a line in each: six steps, of which the first four come back to where they began."""
+    draw = np.random.default_rng(0)
+    parts = {}
+    for name, count in (("train", 120), ("valid", 30)):
+        sides = draw.integers(8, 12, count)
+        parts[name] = np.empty(count, object)
+        parts[name][:] = [np.array([[s, 0, 0], [0, s, 0], [-s, 0, 0], [0, -s, 1], [2, s // 2, 0], [s - 4, 0, 1]],
+                                   np.int16) for s in sides]  # fmt: skip
+    file = tmp_path / "squares.npz"
+    np.savez(file, **parts)  # type: ignore[arg-type]
+    said(capsys, "train", "draw", f"{file}:train", "--validation", f"{file}:valid", "--out", tmp_path / "run", *SMALL,
+         "--epochs", 15, "--layers", 2, "--dropout", 0, "--average", 0.98)  # fmt: skip
+    lines = said(capsys, "predict", tmp_path / "run", *range(20), "--bias", 1).splitlines()
+    good = 0
+    for line in lines:
+        steps = np.array([[float(number) for number in step.split(",")] for step in line.split()])  # [T, 3]
+        good += len(steps) == 6 and bool((np.abs(steps[:4, :2].sum(0)) < 4).all())
+    assert len(lines) == 20 and good >= 12
+
+
 def test_bad_data(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "run"
     assert "has no part 'best'; it has: " in complaint(
