@@ -238,7 +238,7 @@ ROWS = {
     "vowels": Result("JapaneseVowels", "classify", ts("JapaneseVowels"), "accuracy", ".985"),
     "ett": Result("ett_h1, oil temperature, 24 h", "forecast", ett, "mse", ".0260"),
     "m4": Result("m4_hourly", "forecast", m4, "owa", ".50"),
-    "sheep": Result("sketch_sheep", "draw", sheep, "nats_per_step", "1.00"),
+    "sheep": Result("sketch_sheep", "draw", sheep, "nats_per_step", "1.00", ["--epochs", "12", "--threads", "1"]),
     "cmudict": Result("cmudict, phonemes", "translate", cmudict, "token_error_rate", ".075"),
     "multi30k": Result("multi30k de to en, test 2016", "translate", multi30k, "bleu", "32", ["--epochs", "8"]),
 }
