@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +72,12 @@ def test_many_texts_come_a_megabyte_at_a_time() -> None:
     chunks = list(in_chunks("x" * 1000 for _ in range(5000)))
     assert sum(map(len, chunks)) == 5000 and 4 <= len(chunks) <= 6
     assert list(in_chunks([])) == []
+
+
+def test_few_texts_need_no_lexicon(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer: Any = Tokenizer(lower=False)
+    tokenizer.fit_on_texts(["a b c d e f", [1, 2, 1]])
+    assert tokenizer.texts_to_sequences(["f a 1" * 100, [1, 2]])[1] == [1, 8]
+    assert tokenizer.texts_to_sequences(["f a"] * 100) == [[7, 2]] * 100  # by a lexicon, which has no number for 1
+    monkeypatch.setattr(Tokenizer, "_lexicon", None)
+    assert tokenizer.texts_to_sequences(["f a"]) == [[7, 2]]

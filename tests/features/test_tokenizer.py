@@ -19,7 +19,8 @@ from keras.src.utils import sequence_utils
 from ostinato.features import text as ours
 
 SLIDES = ["The cat sat on the mat.", "The dog ate my homework."]
-UNICODE = ["Straße İstanbul ΣΊΣΥΦΟΣ ﬁne", "ǅ naïve—café\u2028line\x00nul", "a\tb\n\nc  d", "", "   "]
+UNICODE = ["Straße İstanbul ΣΊΣΥΦΟΣ ﬁne", "ǅ naïve—café\u2028line\x00nul", "a\tb\n\nc  d", "", "   ",
+           "a\0 a \ud800 \udfff\ud800", "ΑΣ. ΣΑ Σ\u0307Σ \u212aELVIN", "TOO LONG: " + "X" * 17 + " " + "x" * 16]
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "few": {"num_words": 4},

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ostinato.engines.cpu.library import Unavailable
-from ostinato.features.text.lexicon import Lexicon, in_chunks, without_collecting
+from ostinato.features.text.lexicon import TOGETHER, Lexicon, in_chunks, without_collecting
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 """What separates words, beside ``split``."""
@@ -202,19 +202,23 @@ class Tokenizer:
     def _encoded(self, texts: Iterable[Text]) -> Iterator[list[list[int]]]:
         """The numbers of texts, a chunk of them at a time; tokens that are given are looked up one by one."""
         numbers, other = self._numbers()
-        cut, lexicon, absent = self._cut(), self._lexicon(), -1 if other is None else other
+        cut, absent = self._cut(), -1 if other is None else other
 
         def looked_up(text: Text) -> list[int]:
             found = [numbers.get(token, other) for token in cut(text)]
             return [number for number in found if number is not None or self.oov_token is not None]  # type: ignore[misc]
 
-        table = np.zeros(0, np.int64)
-        if lexicon is not None:
-            known = [word for word in numbers if word]  # no text has an empty word
-            lexicon.add(known)
-            table = np.array([numbers[word] for word in known], np.int64)
+        lexicon, table = None, np.zeros(0, np.int64)
         for chunk in in_chunks(texts):
-            if lexicon is not None and set(map(type, chunk)) == {str}:
+            plain = set(map(type, chunk)) == {str}
+            # a lexicon of all words takes longer to make than a few texts take without it
+            if plain and lexicon is None and sum(map(len, chunk)) >= min(TOGETHER, 20 * len(numbers)):
+                lexicon = self._lexicon()
+                if lexicon is not None:
+                    known = [word for word in numbers if isinstance(word, str) and word]  # those that a text can have
+                    lexicon.add(known)
+                    table = np.array([numbers[word] for word in known], np.int64)
+            if plain and lexicon is not None:
                 yield lexicon.encode(chunk, table, absent)  # type: ignore[arg-type]
             else:
                 yield [looked_up(text) for text in chunk]
