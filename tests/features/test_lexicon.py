@@ -81,3 +81,9 @@ def test_few_texts_need_no_lexicon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokenizer.texts_to_sequences(["f a"] * 100) == [[7, 2]] * 100  # by a lexicon, which has no number for 1
     monkeypatch.setattr(Tokenizer, "_lexicon", None)
     assert tokenizer.texts_to_sequences(["f a"]) == [[7, 2]]
+
+
+def test_an_analyzer_may_read_anything() -> None:
+    tokenizer = Tokenizer(analyzer=lambda number: ["even", "odd"][number % 2 :])  # type: ignore[arg-type, operator]
+    tokenizer.fit_on_texts([1, 2, 3])  # type: ignore[list-item]
+    assert tokenizer.texts_to_sequences([4, 5]) == [[2, 1], [1]]  # type: ignore[list-item]

@@ -163,7 +163,10 @@ def in_chunks(texts: Iterable[str | list[str]]) -> Iterator[list[str | list[str]
     rest, chunk, size = iter(texts), [], 0
     while some := list(itertools.islice(rest, 64)):
         chunk += some
-        size += sum(map(len, some))
+        try:
+            size += sum(map(len, some))
+        except TypeError:  # what an analyzer reads may have no length
+            size += TOGETHER
         if size >= TOGETHER:
             yield chunk
             chunk, size = [], 0
