@@ -40,6 +40,8 @@ from ostinato.training.options import option
 
 END = 2
 """The pen's state behind the last step."""
+SHOWN = 24
+"""Drawings that an evaluation shows: one for each of the file's first."""
 SLACK = 4
 """A drawing is cut off after so many times the steps of the longest in training, a text after so many times those that
 its letters usually take."""
@@ -152,23 +154,24 @@ class Draw(Kind):
         return example.given[0] or "0"
 
     def prepare(self, examples: Iterable[Example]) -> None:
+        self.state = {"unit": offset_scale([to_offsets(s) for s in map(_strokes, GivenOf(examples)) if s is not None])
+                      if self.options.spacing else 1.0}  # fmt: skip
         offsets = [self._offsets(given) for given in GivenOf(examples)]
         texts = [given[0] for given in GivenOf(examples)]
         letters = sorted({letter for text in texts for letter in text}) if all(texts) else []
         steps = [len(o) for o in offsets]
-        self.state = {
+        self.state |= {
             "scale": offset_scale(offsets), "letters": letters, "longest": max(steps),
             "per_letter": float(np.median([n / len(t) for n, t in zip(steps, texts, strict=True)])) if letters else 0.0,
         }  # fmt: skip
 
     def _offsets(self, given: tuple[str | None, Any, int]) -> Tensor:
         """``[T, 3]``, in the data's units."""
-        drawing = given[1]
-        if isinstance(drawing, Tensor):
-            return drawing
-        strokes = read_inkml(drawing) if isinstance(drawing, Path) else drawing
+        strokes = _strokes(given)
+        if strokes is None:
+            return given[1]
         if self.options.spacing:
-            strokes = resample_strokes(strokes, self.options.spacing * offset_scale([to_offsets(strokes)]))
+            strokes = resample_strokes(strokes, self.options.spacing * self.state["unit"])
         return to_offsets(strokes)
 
     def model(self) -> nn.Module:
@@ -214,31 +217,34 @@ class Draw(Kind):
         return self._nats(model, batch).sum() / count, count
 
     def answer(self, model: Any, batch: Batch, items: Sequence[Item]) -> list[Any]:
-        if batch.steps.shape[1]:
-            nats = self._nats(model, batch).tolist()
-            drawn = [None] * len(items) if self.validating else self._drawn(model, batch, items)
-            return [(n, len(item["steps"]) - 1, d) for n, item, d in zip(nats, items, drawn, strict=True)]
-        return [(0.0, 0, drawing) for drawing in self._drawn(model, batch, items)]
+        if not batch.steps.shape[1]:
+            return [(0.0, 0, drawing) for drawing in self._drawn(model, items)]
+        shown = [] if self.validating else [i for i, item in enumerate(items) if int(item["number"][0]) < SHOWN]
+        drawn = dict(zip(shown, self._drawn(model, [items[i] for i in shown]), strict=True)) if shown else {}
+        nats = self._nats(model, batch).tolist()
+        return [(n, len(item["steps"]) - 1, drawn.get(i)) for i, (n, item) in enumerate(zip(nats, items, strict=True))]
 
-    def _drawn(self, model: Any, batch: Batch, items: Sequence[Item]) -> list[np.ndarray]:
+    def _drawn(self, model: Any, items: Sequence[Item]) -> list[np.ndarray]:
         """A drawing for each item, offsets ``[T, 3]`` in the data's units; for the same number and text the same."""
-        most = self.state["longest"]
-        if batch.letters is not None:
-            most = SLACK * self.state["per_letter"] * int((batch.letters > 0).sum(1).max())
-        generator = torch.Generator().manual_seed(int(items[0]["number"][0]) + int(self.writing.get("seed") or 0))
-        bias = float(self.writing.get("bias") or 0.0)
+        letters, seed = self.batch(items).letters, int(self.writing.get("seed") or 0)
+        generators = [torch.Generator().manual_seed(seed + int(item["number"][0])) for item in items]
+        most, bias = SLACK * self.state["longest"], float(self.writing.get("bias") or 0.0)
+        if letters is not None:
+            most = SLACK * self.state["per_letter"] * int((letters > 0).sum(1).max())
         x, states = torch.zeros(len(items), 1, 3), None
-        ended, path = torch.zeros(len(items), dtype=torch.bool), []
-        for _ in range(int(min(most * (1 if batch.letters is not None else SLACK), SLACK * self.options.longest))):
-            numbers, states = model(x, batch.letters, states)  # [B, 1, size]
-            x = model.mixture.sample(numbers, generator, bias)  # [B, 1, 3]
-            ended = ended | (x[:, 0, 2] == END)
-            path.append(torch.where(ended.unsqueeze(1), torch.tensor([0.0, 0.0, float(END)]), x[:, 0]))
-            if bool(ended.all()):
+        live, drawn = set(range(len(items))), [[] for _ in items]
+        for _ in range(int(min(most, SLACK * self.options.longest))):
+            numbers, states = model(x, letters, states)  # [B, 1, size]
+            for row in sorted(live):  # each by chances of its own, whatever is beside it
+                x[row] = model.mixture.sample(numbers[row], generators[row], bias)  # [1, 3]
+                if x[row, 0, 2] == END:
+                    live.discard(row)
+                else:
+                    drawn[row].append(x[row, 0].clone())
+            if not live:
                 break
-        drawn = torch.stack(path, 1)  # [B, T, 3]
         scale = torch.tensor([self.state["scale"], self.state["scale"], 1.0])
-        return [(row[row[:, 2] < END] * scale).numpy() for row in drawn]
+        return [(torch.stack(row) * scale if row else torch.zeros(1, 3)).numpy() for row in drawn]
 
     def finish(self, example: Example, found: Any) -> Answer:
         nats, steps, drawing = found
@@ -295,6 +301,14 @@ class Drawings:
             drawings = ((_text_of(entry.values), entry.path) for entry in entries)
         for number, (text, drawing) in enumerate(drawings):
             yield Example(f"{self.path}: drawing {number}", (None if self._text is False else text, drawing, number))
+
+
+def _strokes(given: tuple[str | None, Any, int]) -> Any:
+    """The strokes of a drawing; None where it comes as offsets."""
+    drawing = given[1]
+    if isinstance(drawing, Tensor):
+        return None
+    return read_inkml(drawing) if isinstance(drawing, Path) else drawing
 
 
 def _text_of(values: Any) -> str | None:

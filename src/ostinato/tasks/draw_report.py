@@ -14,8 +14,8 @@ from ostinato.features.strokes import strokes_svg
 from ostinato.files import write_atomic
 from ostinato.tasks.common.kind import Answer, Example, Measures
 
-SHOWN, COLUMNS, CELL, MARGIN = 24, 6, 120, 12
-"""Drawings on the page, side by side, and their size and distance in pixels."""
+COLUMNS, CELL, MARGIN = 6, 120, 12
+"""Drawings side by side on the page, their size and their distance in pixels."""
 
 
 def one_mixture(train: Any, test: Any, components: int, floor: float, seed: int) -> Measures:
@@ -35,7 +35,7 @@ def write_report(examples: Sequence[Example], answers: Sequence[Answer], folder:
     """``drawings.svg``, a page of the model's own, with their texts where there are such."""
     page = folder / "drawings.svg"
     shown = [(example.given[0], answer.details["strokes"]) for example, answer in zip(examples, answers, strict=True)
-             if answer.details["strokes"]][:SHOWN]  # fmt: skip
+             if answer.details]  # fmt: skip
     write_atomic(page, drawings_page(shown).encode())
     return [page]
 
