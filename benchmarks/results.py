@@ -264,12 +264,17 @@ def run(name: str) -> dict[str, Any]:
 
 
 def page() -> None:
-    """Write the table of what has been run."""
+    """Write the table of what has been run; a row that was run elsewhere stays as the page has it."""
+    begin, end = "<!-- results -->", "<!-- end -->"
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    old, _, after = rest.partition(end)
     lines: list[str] = []
     commands: list[str] = []
     for name, row in ROWS.items():
         file = BUILD / f"{name}.json"
         if not file.exists():
+            lines += [line for line in old.splitlines() if line.startswith(f"| {row.data} | {row.measure} |")]
+            commands += [line for line in old.splitlines() if line.startswith(f"- {row.data}: ")]
             continue
         result = read_json(file)
         found, instead = result["test"]["measures"][row.measure], result["test"].get("instead", {})
@@ -282,11 +287,7 @@ def page() -> None:
         about = result["machine"]
         where = f"{about['processor']}, {about['cores']} cores, load {about['busy']} at the end"
         commands.append(f"- {row.data}: `{result['command']}`, {result['date']}, seed {result['seed']}, {where}.")
-    begin, end = "<!-- results -->", "<!-- end -->"
     head = f"| data | measure | reached | goal | instead | parameters | minutes | MB |\n{'|---' * 8}|"
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
     table = "\n".join([head, *lines, "", *commands])
     write_atomic(PAGE, f"{before}{begin}\n{table}\n{end}{after}".encode())
 
