@@ -51,7 +51,6 @@ def train_generate(
         options = generate_run.options_to_resume(run, given)
     else:
         options = from_mapping(GenerateOptions, given, "the command")
-        run.check_free(overwrite)
     text = read_text(file)
     train_text, valid_text = (text, read_text(valid)) if valid else generate_run.split(text, options.held_out)
     result = generate_run.train(run, options, train_text, valid_text, progress_bar(options), resume, overwrite)

@@ -60,7 +60,6 @@ def train_command(kind: type[Kind]) -> click.Command:
             task = runs.options_of_run(run, given)
         else:
             task = kind(from_mapping(kind.options_class, given, "the command"))
-            run.check_free(overwrite)
         if test is not None:
             next(iter(task.read(test)))  # what is wrong with it is said before the training
         result = runs.train(task, data, validation, run, TaskBar(), resume, overwrite)

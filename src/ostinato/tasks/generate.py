@@ -30,6 +30,7 @@ from ostinato.tasks.common.encoder import make_cell
 from ostinato.training.bptt import detached
 from ostinato.training.goal import Goal
 from ostinato.training.options import TrainingOptions, option
+from ostinato.training.workers import Part
 
 IGNORED = -100  # the target of a place that is only filled up
 States = tuple[tuple[Tensor, ...], ...]
@@ -133,19 +134,21 @@ class GenerateTask:
         if len(valid) < 2:
             raise InputError(f"the held-out text has {len(valid)} tokens, and 2 are needed: give more text")
         whole = (len(train) - 1) // count * count + 1  # every stream full: what is left over is not trained on
+        self.streams = count
         self._inputs, self._targets = streams(train[:whole], count)  # [B, L] each
         self.batches = math.ceil(self._inputs.shape[1] / options.bptt)
 
     def start(self) -> States:
         return ()
 
-    def loss(self, model: nn.Module, epoch: int, batch: int, carried: States) -> tuple[Tensor, States]:
+    def loss(self, epoch: int, batch: int, carried: States, part: Part) -> tuple[Tensor, float, States]:
         """The mean loss of chunk number ``batch``; the chunks of an epoch are of nearly equal length."""
         length = self._inputs.shape[1]
         chunk = slice(batch * length // self.batches, (batch + 1) * length // self.batches)
-        logits, states = model(self._inputs[:, chunk], carried)  # [B, T, V]
-        loss = cross_entropy(logits.flatten(0, 1), self._targets[:, chunk].flatten())  # [B T, V] and [B T] to []
-        return loss, detached(states) if self._carry else ()
+        inputs, targets = part.of(self._inputs)[:, chunk], part.of(self._targets)[:, chunk]  # [B, T] each
+        logits, states = self.model(inputs, carried)  # [B, T, V]
+        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())  # [B T, V] and [B T] to []
+        return loss, targets.numel(), detached(states) if self._carry else ()
 
     def validate(self) -> dict[str, float]:
         loss = evaluate(self.model, self._valid, self._count)

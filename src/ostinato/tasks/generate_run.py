@@ -19,10 +19,11 @@ from ostinato.recurrent.files import describe, read_model, restore, write_model
 from ostinato.tasks.generate import GenerateOptions, GenerateTask, LanguageModel, new_model
 from ostinato.training.options import from_mapping
 from ostinato.training.run import RunFolder
+from ostinato.training.workers import Workers
 
 TASK = "generate"
 PROGRAMS = "programs."  # in the weights' file, before the names of the tensors that belong to a layer's program
-CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps")
+CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps", "devices", "strategy")
 """What --resume may change without making the run another one."""
 
 
@@ -138,19 +139,27 @@ def train(
     torch.manual_seed(options.seed)
     data = {"train": digest(train_text), "valid": digest(valid_text)}
     config = {"task": TASK, "options": dataclasses.asdict(options), "data": data}
+    workers = Workers(options)
     resume = resume and run.exists
     if resume and run.read_config().get("data") != data:
         raise InputError(f"{run.path} was begun with another text: --resume needs the same")
-    if not resume:
+    if workers.first and not resume:
         run.check_free(overwrite)
     vocabulary = Vocabulary.build(train_text, options.level, options.vocabulary_size)
     model = new_model(len(vocabulary), options)
     train_ids, valid_ids = numbers(vocabulary, train_text), numbers(vocabulary, valid_text)
     task = GenerateTask(model, options, train_ids, valid_ids, lambda: save_model(model, run))
-    if not resume:
-        run.clear()
-    run.begin(config, vocabulary.to_json())
-    progress = Trainer(task, options, run, report).fit()
+    if workers.part.world > task.streams:
+        raise InputError(f"the text is read as {task.streams} streams, too few for {workers.part.world} processes: "
+                         "give more text, a larger --batch or fewer --devices")  # fmt: skip
+    if workers.first:
+        if not resume:
+            run.clear()
+        run.begin(config, vocabulary.to_json())
+    with workers:
+        if workers.share(data) != data:
+            raise InputError("the text is not the same for all workers")
+        progress = Trainer(task, options, run, workers, report).fit()
     return {
         "run": str(run.path),
         "task": TASK,

@@ -20,6 +20,9 @@ Carried = tuple[tuple[Tensor, ...], ...]
 """What goes from one batch to the next: for each layer, its states."""
 
 
+Read = tuple[dict[str, Tensor], dict[str, Any]]
+
+
 @dataclass
 class Progress:
     """How far a training is."""
@@ -65,16 +68,26 @@ def save(path: Path, progress: Progress, carried: Carried, model: nn.Module, opt
     save_tensors(path, tensors, data)
 
 
-def load(path: Path, model: nn.Module, optimizer: Optimizer,
-         average: Average | None = None) -> tuple[Progress, Carried]:
-    """Put a checkpoint's values in the model, its average, the optimiser and torch's generator.
+def read(path: Path) -> Read:
+    """What is in a checkpoint.
 
     Raises:
-        InputError: the file is damaged, of another version, or of another model.
+        InputError: the file is damaged, or of another version.
     """
     tensors, data = load_tensors(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(f"{path} is not a checkpoint of format {FORMAT}")
+    return tensors, data
+
+
+def put(found: Read, path: Path, model: nn.Module, optimizer: Optimizer,
+        average: Average | None = None) -> tuple[Progress, Carried]:
+    """Put what was read in the model, its average, the optimiser and torch's generator.
+
+    Raises:
+        InputError: it is of another model.
+    """
+    tensors, data = found
     model_part = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         model.load_state_dict(model_part)
@@ -93,3 +106,8 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer,
         tuple(tensors[f"carried.{layer}.{i}"] for i in range(count)) for layer, count in enumerate(data["carried"])
     )
     return Progress(**data["progress"]), carried
+
+
+def load(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[Progress, Carried]:
+    """Read a checkpoint and put it in its place."""
+    return put(read(path), path, model, optimizer)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from ostinato.errors import InputError, unknown
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
+STRATEGIES = ("auto", "ddp")
 SCHEDULES = ("constant", "linear", "cosine", "plateau", "halving")
 
 
@@ -45,6 +46,8 @@ class TrainingOptions:
     average: float = option(0.0, "keep a running average of the weights, this slow (0: none)", low=0, high=0.99999)
     seed: int = option(0, "the same seed gives the same numbers", low=0)
     threads: int | None = option(None, "compute with so many threads (as many as torch chooses)", low=1)
+    devices: int = option(1, "train with so many processes, each with its part of every batch", low=1)
+    strategy: str = option("auto", "how processes train together: ddp adds up their gradients", choices=STRATEGIES)
     checkpoint_seconds: float = option(60.0, "write a checkpoint so often (0: only at the end of epochs)", low=0)
     checkpoint_steps: int = option(0, "also write one every so many steps (0: no)", low=0)
 

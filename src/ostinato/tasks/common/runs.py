@@ -23,8 +23,9 @@ from ostinato.training.batches import Buckets, in_order
 from ostinato.training.options import from_mapping
 from ostinato.training.run import RunFolder
 from ostinato.training.threads import threads
+from ostinato.training.workers import Part, Workers
 
-CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps")
+CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps", "devices", "strategy")
 """What --resume may change without making the run another one."""
 
 LEAST = 40
@@ -76,13 +77,15 @@ class TaskTraining:
     def start(self) -> tuple:
         return ()
 
-    def loss(self, model: Any, epoch: int, batch: int, carried: tuple) -> tuple[Tensor, tuple]:
-        """The mean loss of one batch of examples of like length."""
+    def loss(self, epoch: int, batch: int, carried: tuple, part: Part) -> tuple[Tensor, float, tuple]:
+        """The mean loss of a part of one batch of examples of like length."""
         done = (epoch * self.batches + batch) / (self.batches * self.kind.options.epochs)
         self.kind.progress(self.model, done)
-        items = [self._train[int(i)] for i in self._buckets.epoch(epoch)[batch]]
-        loss, _ = self.kind.loss(model, self.kind.batch(items))
-        return loss, ()
+        places = self._buckets.epoch(epoch)[batch]
+        mine = part.of(places)
+        items = [self._train[int(i)] for i in (mine if len(mine) else places[:1])]
+        loss, weight = self.kind.loss(self.model, self.kind.batch(items))
+        return loss, weight if len(mine) else 0, ()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -143,8 +146,9 @@ def train(
 
     check_needs(kind)
     options = kind.options
+    workers = Workers(options)
     torch.manual_seed(options.seed)
-    if not (resume and run.exists):
+    if workers.first and not (resume and run.exists):
         run.check_free(overwrite)
     resume = resume and run.checkpoint.exists()  # without one it begins anew
     examples = kind.read(path)
@@ -153,25 +157,30 @@ def train(
     else:
         learned, held, count = examples, (), None
     with threads(options.threads):
-        if resume:
-            kind.state = read_state(run)
-        else:
-            kind.prepare(learned)
-        held = held if validation is None else kind.read(validation)
-        data, valid = Store(kind.encode(example) for example in learned), list(held)
-        model = kind.model()
-        config = {"task": kind.name, "options": dataclasses.asdict(options),
-                  "data": {"train": str(path), "validation": str(validation or ""), "digest": digest(data)}}
-        if resume and run.read_config().get("data", {}).get("digest") != config["data"]["digest"]:
-            raise InputError(f"{run.path} was begun with other data: --resume needs the same")
-        task = TaskTraining(kind, model, data, valid, run)
-        if not resume:
-            run.clear()
-        run.begin(config, json.dumps(kind.state, ensure_ascii=False))
-        trainer = Trainer(task, options, run, report)
-        progress = trainer.fit()
+        if workers.first:  # finds what is wrong with the data before the others are started
+            if resume:
+                kind.state = read_state(run)
+            else:
+                kind.prepare(learned)
+            held = held if validation is None else kind.read(validation)
+            data, valid = Store(kind.encode(example) for example in learned), list(held)
+            config = {"task": kind.name, "options": dataclasses.asdict(options),
+                      "data": {"train": str(path), "validation": str(validation or ""), "digest": digest(data)}}
+            if resume and run.read_config().get("data", {}).get("digest") != config["data"]["digest"]:
+                raise InputError(f"{run.path} was begun with other data: --resume needs the same")
+            if not resume:
+                run.clear()
+            run.begin(config, json.dumps(kind.state, ensure_ascii=False))
+        with workers:
+            kind.state = workers.share(kind.state)
+            if not workers.first:
+                data, valid = Store(kind.encode(example) for example in learned), []
+            if workers.share(digest(data)) != digest(data):
+                raise InputError(f"{path} is not the same for all workers")
+            model = kind.model()
+            progress = Trainer(TaskTraining(kind, model, data, valid, run), options, run, workers, report).fit()
         _, best = load(run)
-        task.model = best
+        task = TaskTraining(kind, best, data, valid, run)
         measures = task.validate()
     return {
         "run": str(run.path), "task": kind.name, "parameters": sum(p.numel() for p in model.parameters()),
