@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common import ROOT, machine
+from ostinato.features.images import read_idx
 from ostinato.features.rows import open_table
 from ostinato.files import read_json, write_atomic, write_json
 
@@ -205,6 +208,39 @@ def sheep(folder: Path) -> list[str]:
     return [f"{file}:train", "--validation", f"{file}:valid", "--test", f"{file}:test"]
 
 
+def flickr(folder: Path) -> list[str]:
+    """The split beside the images; all five captions of an image."""
+    data = DATA / "flickr8k_a"
+    parts = dict(line.split("\t") for line in (data / "split.tsv").read_text(encoding="utf-8").splitlines())
+    with open(data / "captions.txt", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for part in ("train", "dev", "test"):
+        with open(folder / f"{part}.csv", "w", newline="", encoding="utf-8") as out:
+            some = [(row["image"], row["caption"]) for row in rows if parts[row["image"]] == part]
+            csv.writer(out).writerows([("image", "caption"), *some])
+    return ["train.csv", "--validation", "dev.csv", "--test", "test.csv", "--images", str(data / "images"), "--flip"]
+
+
+def strips(folder: Path) -> list[str]:
+    """Two to five digits of MNIST side by side: 8,000 strips of its training images, 1,000 of its test images."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for part, name, count in (("train", "train", 8000), ("test", "t10k", 1000)):
+        images = read_idx(DATA / "mnist" / f"{name}-images-idx3-ubyte.gz")
+        labels = read_idx(DATA / "mnist" / f"{name}-labels-idx1-ubyte.gz")
+        (folder / part).mkdir(exist_ok=True)
+        rows = []
+        for number in range(count):
+            chosen = random.integers(len(images), size=random.integers(2, 6))
+            file = f"{part}/{number}.png"
+            Image.fromarray(np.hstack(list(images[chosen]))).save(folder / file)
+            rows.append((file, " ".join(DIGITS[labels[i]] for i in chosen)))
+        with open(folder / f"{part}.csv", "w", newline="", encoding="utf-8") as out:
+            csv.writer(out).writerows([("image", "caption"), *rows])
+    return ["train.csv", "--test", "test.csv", "--height", "32"]
+
+
 ROWS = {
     "trec": Result("trec, 6 kinds of questions", "classify", trec, "accuracy", ".925"),
     "sst2": Result("sst2, with `glove_50d_8k`", "classify", sst2, "accuracy", ".835"),
@@ -239,6 +275,8 @@ ROWS = {
     "ett": Result("ett_h1, oil temperature, 24 h", "forecast", ett, "mse", ".0260"),
     "m4": Result("m4_hourly", "forecast", m4, "owa", ".50"),
     "sheep": Result("sketch_sheep", "draw", sheep, "nats_per_step", "1.00", ["--epochs", "12", "--threads", "1"]),
+    "flickr": Result("flickr8k_a, 640 images to learn from, CIDEr-D", "caption", flickr, "cider", "above both"),
+    "strips": Result("strips of MNIST digits in words, share not exact", "caption", strips, "error_rate", ".03"),
     "cmudict": Result("cmudict, phonemes", "translate", cmudict, "token_error_rate", ".075"),
     "multi30k": Result("multi30k de to en, test 2016", "translate", multi30k, "bleu", "32", ["--epochs", "8"]),
 }

@@ -51,7 +51,7 @@ class Made:
         self.given = {"X": x}
 
     def run(self) -> list[np.ndarray]:
-        return self.session.run(None, self.given)
+        return [np.asarray(found) for found in self.session.run(None, self.given)]
 
     def answer(self) -> dict[str, np.ndarray]:
         output, *finals = self.run()

@@ -89,7 +89,7 @@ def test_beam_one_is_greedy(options: Any, steps: int) -> None:
     with torch.no_grad():
         batch = kind.batch([kind.encode(Example("", "abcd")), kind.encode(Example("", "ba"))])
         found = kind.answer(model, batch, [{}, {}])
-        memory, states = model.remember(batch.source, batch.lengths)
+        memory, states = model.remember(batch)
         written: list[list[int]] = [[2], [2]]
         for _ in range(steps):
             logits, _, _ = model.decode(torch.tensor(written), memory, states)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ostinato.errors import InputError, unknown
 
 Image = NDArray[np.float32]
-"""``[H, W]``, from 0 to 1."""
+"""``[H, W]``, or with colours ``[H, W, 3]``, from 0 to 1."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 SCANS = ("rows", "columns", "both")
 
 
-def read_image(path: str | Path, height: int | None = None) -> Image:
-    """A picture as shades of grey ``[H, W]``.
+def read_image(path: str | Path, height: int | None = None, colour: bool = False) -> Image:
+    """A picture as shades of grey ``[H, W]``, or as red, green and blue ``[H, W, 3]``.
 
     Args:
         height: scaled to so many rows, its shape kept. Default: as it is.
@@ -33,14 +33,14 @@ def read_image(path: str | Path, height: int | None = None) -> Image:
         raise InputError("reading images needs Pillow: pip install 'ostinato[tasks]'") from None
     try:
         with Pillow.open(path) as picture:
-            grey = picture.convert("L")
+            read = picture.convert("RGB" if colour else "L")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} cannot be read as an image: {str(error).rstrip('.')}") from None
-    if height is not None and grey.height != height:
-        grey = grey.resize((max(1, round(grey.width * height / grey.height)), height))
-    return np.asarray(grey, np.float32) / np.float32(255)
+    if height is not None and read.height != height:
+        read = read.resize((max(1, round(read.width * height / read.height)), height))
+    return np.asarray(read, np.float32) / np.float32(255)
 
 
 def read_idx(path: str | Path) -> NDArray[np.uint8]:

@@ -27,8 +27,9 @@ class Entry:
 
 
 def find_files(
-    path: str | Path, suffixes: Sequence[str], pattern: str | None = None, what: str = "files"
-) -> Iterator[Entry]:
+    path: str | Path, suffixes: Sequence[str], pattern: str | None = None, what: str = "files",
+    base: str | Path | None = None,
+) -> Iterator[Entry]:  # fmt: skip
     """The files of a manifest or a folder, in order; none is read yet.
 
     Args:
@@ -38,13 +39,18 @@ def find_files(
         pattern: a regular expression for the whole name of a file in a folder, without its suffix; its named groups
             become ``values``.
         what: the files are, for messages.
+        base: the folder from which a manifest's paths count. Default: its own.
 
     Raises:
         InputError: a file, a column or a value is missing, a file name does not fit, or there are no files.
     """
     path = Path(path)
     empty = True
-    for entry in _in_folder(path, suffixes, pattern) if path.is_dir() else _in_manifest(path):
+    if path.is_dir():
+        entries = _in_folder(path, suffixes, pattern)
+    else:
+        entries = _in_manifest(path, path.parent if base is None else Path(base))
+    for entry in entries:
         empty = False
         yield entry
     if empty:
@@ -56,7 +62,7 @@ def path_column(values: Mapping[str, Any]) -> str | None:
     return next((name for name in PATHS if name in values), None)
 
 
-def _in_manifest(manifest: Path) -> Iterator[Entry]:
+def _in_manifest(manifest: Path, base: Path) -> Iterator[Entry]:
     for row in open_table(manifest, names=PATHS):
         values = dict(row.values)
         column = path_column(values)
@@ -65,7 +71,7 @@ def _in_manifest(manifest: Path) -> Iterator[Entry]:
         name = values.pop(column)
         if not isinstance(name, str) or not name:
             raise InputError(f"{row.place}: the column {column!r} must name a file, got {name!r}")
-        path = manifest.parent / name
+        path = base / name
         if not path.is_file():
             raise InputError(f"{row.place}: {path}: no such file")
         yield Entry(path, row.place, values)

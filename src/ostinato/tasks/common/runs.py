@@ -37,6 +37,7 @@ KINDS = {
     "answer": "ostinato.tasks.answer:AnswerQuestions",
     "transcribe": "ostinato.tasks.transcribe:Transcribe",
     "forecast": "ostinato.tasks.forecast:Forecast",
+    "caption": "ostinato.tasks.caption:Caption",
     "draw": "ostinato.tasks.draw:Draw",
     "tag": "ostinato.tasks.tag:Tag",
     "parse": "ostinato.tasks.parse:Parse",
@@ -63,13 +64,20 @@ def check_needs(kind: Kind) -> None:
         raise InputError(f"{kind.name} needs {', '.join(missing)}: pip install 'ostinato[tasks]'")
 
 
+@dataclasses.dataclass
+class Held:
+    """The examples that validate, as they are and encoded."""
+
+    examples: list[Example]
+    items: Sequence[Any]
+
+
 class TaskTraining:
     """What the training loop has to know of a task."""
 
-    def __init__(self, kind: Kind, model: nn.Module, train: Store, valid: list[Example], run: RunFolder) -> None:
+    def __init__(self, kind: Kind, model: nn.Module, train: Store, held: Held, run: RunFolder) -> None:
         self.kind, self.model, self.goal, self._run = kind, model, kind.goal, run
-        self._train, self._valid = train, valid
-        self._valid_items = Store(kind.encode(example) for example in valid)
+        self._train, self._held = train, held
         lengths = [kind.length(item) for item in train]
         self._buckets = Buckets(lengths, kind.options.batch, kind.options.seed, least=LEAST)
         self.batches = len(self._buckets)
@@ -91,12 +99,13 @@ class TaskTraining:
     def validate(self) -> dict[str, float]:
         self.kind.validating = True
         try:
-            found, loss = run_batches(self.kind, self.model, self._valid_items, with_loss=True)
+            found, loss = run_batches(self.kind, self.model, self._held.items, with_loss=True)
         finally:
             self.kind.validating = False
-        self.kind.calibrate(self._valid, found)
-        answers = [self.kind.finish(example, value) for example, value in zip(self._valid, found, strict=True)]
-        return {"loss": loss, **self.kind.measure(self._valid, answers)}
+        examples = self._held.examples
+        self.kind.calibrate(examples, found)
+        answers = [self.kind.finish(example, value) for example, value in zip(examples, found, strict=True)]
+        return {"loss": loss, **self.kind.measure(examples, answers)}
 
     def save(self) -> None:
         """Keep the present weights, and what was learned about them on validation."""
@@ -163,7 +172,9 @@ def train(
             else:
                 kind.prepare(learned)
             held = held if validation is None else kind.read(validation)
-            data, valid = Store(kind.encode(example) for example in learned), list(held)
+            data = Store(kind.encode(example) for example in learned)
+            valid = Held(list(held), Store(kind.encode(example) for example in held))
+            model = kind.model()
             config = {"task": kind.name, "options": dataclasses.asdict(options),
                       "data": {"train": str(path), "validation": str(validation or ""), "digest": digest(data)}}
             if resume and run.read_config().get("data", {}).get("digest") != config["data"]["digest"]:
@@ -174,17 +185,18 @@ def train(
         with workers:
             kind.state = workers.share(kind.state)
             if not workers.first:
-                data, valid = Store(kind.encode(example) for example in learned), []
-            if workers.share(digest(data)) != digest(data):
+                data, valid = Store(kind.encode(example) for example in learned), Held([], [])
+                model = kind.model()
+            known = digest(data)
+            if workers.share(known) != known:
                 raise InputError(f"{path} is not the same for all workers")
-            model = kind.model()
             progress = Trainer(TaskTraining(kind, model, data, valid, run), options, run, workers, report).fit()
         _, best = load(run)
         task = TaskTraining(kind, best, data, valid, run)
         measures = task.validate()
     return {
         "run": str(run.path), "task": kind.name, "parameters": sum(p.numel() for p in model.parameters()),
-        "examples": len(data), "validation_examples": len(valid), "validation_drawn": count is not None,
+        "examples": len(data), "validation_examples": len(valid.examples), "validation_drawn": count is not None,
         "bad_lines": getattr(examples, "bad", 0), "steps": progress.step, "epochs": progress.epoch,
         "best_epoch": progress.best_epoch, "validation": measures,
     }  # fmt: skip
