@@ -425,3 +425,15 @@ def test_a_reader_that_has_seen_enough(trained: Path) -> None:
     line = f"{sys.executable} -m ostinato predict {trained} --length 3000 | head -c 10"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert (len(done.stdout), done.stderr) == (10, "")
+
+
+def test_a_language_model_of_subwords(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text(some_text(12_000))
+    words = ["--level", "subwords", "--vocabulary-size", "300", "--hidden-size", "24", "--epochs", "8", "--batch",
+             "4"]  # fmt: skip
+    said(capsys, *TRAIN, file, "--out", tmp_path / "run", *words)
+    found = said(capsys, "predict", tmp_path / "run", "--prompt", "Żółw is new here", "--length", "9", "--json")
+    assert json.loads(found)["prompt"] == "Żółw is new here" and json.loads(found)["text"]
+    measured = json.loads(said(capsys, "evaluate", tmp_path / "run", file, "--json"))
+    assert measured["perplexity_per_subword"] < 150 and measured["unknown_tokens"] == 0

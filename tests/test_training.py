@@ -93,6 +93,7 @@ def test_killed_anywhere_and_resumed(tmp_path: Path, at: int) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"level": "subwords", "vocabulary_size": 280, "bptt": 5},
         {"optimizer": "sgd", "schedule": "plateau", "learning_rate": 3.0},
         {"optimizer": "rmsprop", "schedule": "constant", "clip": 0.0},
         {"optimizer": "adam", "schedule": "linear", "weight_decay": 0.1, "tied_embeddings": True, "embedding_size": 12},

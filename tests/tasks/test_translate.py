@@ -151,3 +151,20 @@ def test_bad_data(tmp_path: Path, capsys: Capture, name: str, content: str, word
     (tmp_path / name).write_text(content)
     assert message in complaint(capsys, "train", "translate", tmp_path / name, "--out", tmp_path / "run", *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_subwords_on_both_sides(tmp_path: Path, capsys: Capture) -> None:
+    draw = random.Random(0)
+    numbers = (["sieben", "siebzehn", "siebzig", "achtzehn", "achtzig"],
+               ["seven", "seventeen", "seventy", "eighteen", "eighty"])  # fmt: skip
+    chosen = [[draw.randrange(5) for _ in range(draw.randint(1, 3))] for _ in range(400)]
+    rows = ["\t".join(" ".join(side[i] for i in some) for side in numbers) for some in chosen]
+    (tmp_path / "pairs.tsv").write_text("\n".join(["source\ttarget", *rows]))
+    words = ["train", "translate", tmp_path / "pairs.tsv", "--out", tmp_path / "run", *SMALL, "--learning-rate", "0.01",
+             "--source-level", "subwords", "--target-level", "subwords", "--source-size", 270, "--target-size", 275,
+             "--epochs", 6]  # fmt: skip
+    assert json.loads(said(capsys, *words, "--json"))["validation"]["error_rate"] < 0.1
+    (found,) = in_fresh_process("predict", tmp_path / "run", "achtzig siebzehn sieben", "--json")
+    assert found["answer"] == "eighty seventeen seven"
+    assert len(found["source"]) > 3 and "".join(found["source"]).replace("Ġ", " ") == "achtzig siebzehn sieben"
+    assert "a size of 99 is too small" in complaint(capsys, *words, "--source-size", 99, "--overwrite")

@@ -12,7 +12,7 @@ import click
 from ostinato.cli.options import PATH, as_json, given_options, options_of, print_json
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
-from ostinato.features.text import Vocabulary, read_text
+from ostinato.features.text import AnyVocabulary, read_text
 from ostinato.files import write_atomic
 from ostinato.tasks import generate_run
 from ostinato.tasks.generate import GenerateOptions, generate
@@ -115,7 +115,7 @@ def predict(run: RunFolder, prompt: str | None, length: int, temperature: float,
     click.echo(f"{prompt or ''}{space}{written}")
 
 
-def first_prompt(vocabulary: Vocabulary) -> str:
+def first_prompt(vocabulary: AnyVocabulary) -> str:
     """What to begin a text from when nothing is asked for: a new line, or where the model knows none, any token."""
     return vocabulary.tokens[1] if vocabulary.missing("\n") and len(vocabulary) > 1 else "\n"
 
@@ -124,7 +124,7 @@ def progress_bar(options: GenerateOptions) -> Callable[..., None]:
     """What draws the course of a training."""
     from ostinato.training.progress import Bar
 
-    return Bar("character" if options.level == "characters" else "word")
+    return Bar(options.level.removesuffix("s"))
 
 
 def _in_words(measures: dict[str, Any]) -> str:

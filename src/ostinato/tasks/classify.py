@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from ostinato.errors import InputError, unknown
 from ostinato.features.rows import choose_columns, open_table
+from ostinato.features.text import SUBWORDS
 from ostinato.tasks.common.encoder import Encoder, Pool, RecurrentOptions
 from ostinato.tasks.common.inputs import GivenOf, Input, TextInput
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
@@ -37,7 +38,7 @@ from ostinato.training.batches import in_order
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
-LEVELS = ("auto", "words", "characters")
+LEVELS = ("auto", "words", "characters", SUBWORDS)
 
 
 @dataclass(frozen=True)

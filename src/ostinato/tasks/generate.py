@@ -24,7 +24,7 @@ from ostinato import cells
 from ostinato.cell import Cell
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
-from ostinato.features.text import LEVELS, Vocabulary
+from ostinato.features.text import LEVELS, SUBWORDS, AnyVocabulary
 from ostinato.recurrent import Recurrent
 from ostinato.tasks.common.encoder import make_cell
 from ostinato.training.bptt import detached
@@ -41,7 +41,7 @@ States = tuple[tuple[Tensor, ...], ...]
 class GenerateOptions(TrainingOptions):
     """What ``ostinato train generate`` can be told."""
 
-    level: str = option("characters", "what a token is", choices=LEVELS)
+    level: str = option("characters", "what a token is", choices=(*LEVELS, SUBWORDS))
     vocabulary_size: int = option(10_000, "keep so many of the most frequent tokens", low=2)
     cell: str = option("lstm", "the recurrent step, by name (ostinato info lists them)")
     cell_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "the cell's own options, as tau=5"})
@@ -179,7 +179,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def generate(model: LanguageModel, vocabulary: Vocabulary, prompt: str, length: int, sampler: Sampler) -> str:
+def generate(model: LanguageModel, vocabulary: AnyVocabulary, prompt: str, length: int, sampler: Sampler) -> str:
     """Write ``length`` tokens after a prompt, each drawn given all before it; returns what was written, as text.
 
     Raises:

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from ostinato.decoding.sampling import Sampler
 from ostinato.errors import InputError
-from ostinato.features.text import Vocabulary
+from ostinato.features.text import AnyVocabulary
 from ostinato.inspect import (
     Spectrum,
     Traces,
@@ -116,7 +116,7 @@ def _logits(model: LanguageModel, embedded: Tensor) -> Tensor:
     return Network(model)(embedded)  # [1, T, V]
 
 
-def _guesses(logits: Tensor, vocabulary: Vocabulary) -> list[list[tuple[str, float]]]:
+def _guesses(logits: Tensor, vocabulary: AnyVocabulary) -> list[list[tuple[str, float]]]:
     """The likeliest next tokens of every step."""
     best = logits[0].softmax(-1).topk(min(GUESSES, logits.shape[-1]))
     return [[(vocabulary.decode([int(i)]), float(p)) for p, i in zip(ps, indices, strict=True)]

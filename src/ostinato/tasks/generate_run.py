@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ostinato.errors import InputError
-from ostinato.features.text import Vocabulary
+from ostinato.features.text import AnyVocabulary, build_vocabulary, vocabulary_from_json
 from ostinato.files import digest
 from ostinato.recurrent import Recurrent
 from ostinato.recurrent.files import describe, read_model, restore, write_model
@@ -32,7 +32,7 @@ class Loaded:
     """A trained language model and what belongs to it."""
 
     model: LanguageModel
-    vocabulary: Vocabulary
+    vocabulary: AnyVocabulary
     options: GenerateOptions
 
 
@@ -88,10 +88,10 @@ def read_options(run: RunFolder, config: dict[str, Any]) -> GenerateOptions:
     return from_mapping(GenerateOptions, options, str(run.config))
 
 
-def read_vocabulary(run: RunFolder) -> Vocabulary:
+def read_vocabulary(run: RunFolder) -> AnyVocabulary:
     """The vocabulary in a run."""
     try:
-        return Vocabulary.from_json(run.vocabulary.read_text(encoding="utf-8"))
+        return vocabulary_from_json(run.vocabulary.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{run.vocabulary}: no such file") from None
     except (InputError, UnicodeDecodeError) as error:
@@ -145,7 +145,7 @@ def train(
         raise InputError(f"{run.path} was begun with another text: --resume needs the same")
     if workers.first and not resume:
         run.check_free(overwrite)
-    vocabulary = Vocabulary.build(train_text, options.level, options.vocabulary_size)
+    vocabulary = build_vocabulary(train_text, options.level, options.vocabulary_size)
     model = new_model(len(vocabulary), options)
     train_ids, valid_ids = numbers(vocabulary, train_text), numbers(vocabulary, valid_text)
     task = GenerateTask(model, options, train_ids, valid_ids, lambda: save_model(model, run))
@@ -172,13 +172,13 @@ def train(
     }
 
 
-def numbers(vocabulary: Vocabulary, text: str) -> Tensor:
+def numbers(vocabulary: AnyVocabulary, text: str) -> Tensor:
     """The numbers of a text's tokens, ``[N]``."""
     return torch.tensor(vocabulary.encode(text))
 
 
 def measures(loss: float, level: str) -> dict[str, float]:
     """A loss in nats a token, in the units that people compare."""
-    unit = "character" if level == "characters" else "word"
+    unit = level.removesuffix("s")
     perplexity = math.exp(min(loss, 700.0))  # larger ones overflow
     return {"loss": loss, f"bits_per_{unit}": loss / math.log(2), f"perplexity_per_{unit}": perplexity}

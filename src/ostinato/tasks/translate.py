@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ostinato.errors import InputError
+from ostinato.features.text import SUBWORDS, Subwords, train_subwords
 from ostinato.tasks.common.encoder import Encoder
 from ostinato.tasks.common.kind import Answer, Example, Measures, TaskOptions
 from ostinato.tasks.common.pairs import Pairs, pairs
@@ -41,7 +42,8 @@ from ostinato.tasks.common.writer import (
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
 
-LEVELS = ("auto", "words", "characters")
+LEVELS = ("auto", "words", "characters", SUBWORDS)
+SIDES = ("source", "target")
 _PIECES = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
@@ -116,15 +118,19 @@ class Translate(Writes):
     def prepare(self, examples: Iterable[Example]) -> None:
         levels, counts, lengths = self._levels(examples), (Counter(), Counter()), [0, 0]
         self.state = {"source_level": levels[0], "target_level": levels[1]}
+        sizes, total = (self.options.source_size, self.options.target_size), sum(1 for _ in examples)
+        for side, level in enumerate(levels):
+            if level == SUBWORDS:
+                texts = (example.gold if side else example.given for example in examples)
+                self.state[f"{SIDES[side]}_subwords"] = train_subwords(texts, size=sizes[side]).to_json()
         for example in examples:
             for side, text in enumerate((example.given, example.gold)):
-                pieces = self.pieces(text, levels[side])
+                pieces = self.steps(SIDES[side], text)
                 counts[side].update(pieces)
                 lengths[side] += len(pieces)
-        sizes, total = (self.options.source_size, self.options.target_size), sum(1 for _ in examples)
-        for name, level, count, size in zip(("source", "target"), levels, counts, sizes, strict=True):
+        for name, level, count, size in zip(SIDES, levels, counts, sizes, strict=True):
             self.state[name] = vocabulary(count, size, least=2 if level == "words" and len(count) > 500 else 1)
-        self.state["prose"] = levels[1] == "words" and len(self.state["target"]) > 500 and lengths[1] > 3 * total
+        self.state["prose"] = levels[1] != "characters" and len(self.state["target"]) > 500 and lengths[1] > 3 * total
 
     def _levels(self, examples: Iterable[Example]) -> tuple[str, str]:
         some = [example for _, example in zip(range(1000), examples, strict=False)]
@@ -135,20 +141,34 @@ class Translate(Writes):
         return levels[0], levels[1]
 
     def pieces(self, text: str, level: str) -> list[str]:
-        """What is one step each: words and punctuation marks, or characters."""
+        """What mistakes are counted in: words and punctuation marks, or characters."""
         if level == "characters":
             return list(text)
         words = text.split()
         plain = not any(len(word) > 1 and word[-1] in ".,;:!?" for word in words)  # segmented already
         return words if plain else _PIECES.findall(text)
 
+    def steps(self, side: str, text: str) -> list[str]:
+        """What is one step each: the same, or subwords."""
+        level = self.state[f"{side}_level"]
+        return self._subwords(side).pieces(text) if level == SUBWORDS else self.pieces(text, level)
+
+    def _subwords(self, side: str) -> Subwords:
+        if side not in self._learned:
+            self._learned[side] = Subwords.from_json(self.state[f"{side}_subwords"])
+        return self._learned[side]
+
+    @cached_property
+    def _learned(self) -> dict[str, Subwords]:
+        return {}
+
     def _numbers(self, side: str, text: str) -> np.ndarray:
-        pieces = self.pieces(text, self.state[f"{side}_level"])[: self.options.longest]
+        pieces = self.steps(side, text)[: self.options.longest]
         return np.array([self._index[side].get(piece, UNKNOWN) for piece in pieces], np.int32)
 
     @cached_property
     def _index(self) -> dict[str, dict[str, int]]:
-        return {side: {piece: i for i, piece in enumerate(self.state[side], FIRST)} for side in ("source", "target")}
+        return {side: {piece: i for i, piece in enumerate(self.state[side], FIRST)} for side in SIDES}
 
     def model(self) -> nn.Module:
         return Translator(len(self.state["source"]) + FIRST, len(self.state["target"]) + FIRST, self.options)
@@ -170,11 +190,14 @@ class Translate(Writes):
 
     def finish(self, example: Example, found: Any) -> Answer:
         numbers, weights, log_p = found
-        source = self.pieces(example.given, self.state["source_level"])[: self.options.longest]
+        source = self.steps("source", example.given)[: self.options.longest]
         words = self.state["target"]
         pieces = [words[n - FIRST] if n >= FIRST else source[int(a.argmax())]
                   for n, a in zip(numbers, weights, strict=True)]  # fmt: skip
-        text = ("" if self.state["target_level"] == "characters" else " ").join(pieces)
+        if self.state["target_level"] == SUBWORDS:
+            text = self._subwords("target").join(pieces).strip()
+        else:
+            text = ("" if self.state["target_level"] == "characters" else " ").join(pieces)
         details = {"log_p": round(log_p, 5), "source": source, "target": pieces,
                    "attention": [[round(float(x), 3) for x in row] for row in weights]}  # fmt: skip
         return Answer(text, text, details)

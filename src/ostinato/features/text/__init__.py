@@ -23,16 +23,31 @@ from ostinato.features.text.tokenizer import (
     text_to_word_sequence,
     tokenizer_from_json,
 )
-from ostinato.features.text.vocabulary import LEVELS, UNKNOWN, Vocabulary, read_text, tokenize
+from ostinato.features.text.vocabulary import (
+    LEVELS,
+    SUBWORDS,
+    UNKNOWN,
+    AnyVocabulary,
+    SubwordVocabulary,
+    Vocabulary,
+    build_vocabulary,
+    read_text,
+    tokenize,
+    vocabulary_from_json,
+)
 
 __all__ = [
     "LEVELS",
+    "SUBWORDS",
     "UNKNOWN",
+    "AnyVocabulary",
     "OneHot",
+    "SubwordVocabulary",
     "Subwords",
     "TermVectors",
     "Tokenizer",
     "Vocabulary",
+    "build_vocabulary",
     "hashing_trick",
     "make_sampling_table",
     "ngram_list",
@@ -48,4 +63,5 @@ __all__ = [
     "tokenizer_from_json",
     "train_subwords",
     "vectorize_sequences",
+    "vocabulary_from_json",
 ]

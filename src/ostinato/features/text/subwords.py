@@ -135,6 +135,17 @@ class Subwords:
                 raise InputError(f"subwords are numbered from 0 to {len(self) - 1}, got {number}")
         return self.tokenizer.decode(given, skip_special_tokens=not specials)
 
+    def join(self, pieces: Iterable[str]) -> str:
+        """The text of subwords as the vocabulary spells them; one that it has not is left out.
+
+        >>> from ostinato.features.text import train_subwords
+        >>> subwords = train_subwords(["low lower lowest"] * 9, size=280)
+        >>> subwords.join(subwords.pieces("slow lower"))
+        'slow lower'
+        """
+        numbers = map(self.tokenizer.token_to_id, pieces)
+        return self.decode(number for number in numbers if number is not None)
+
     def to_json(self) -> str:
         """The tokenizer as the package's own JSON."""
         return self.tokenizer.to_str()

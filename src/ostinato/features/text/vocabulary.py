@@ -1,4 +1,4 @@
-"""Text to numbers and back: strict reading, and a vocabulary of characters or of words."""
+"""Text to numbers and back: strict reading, and a vocabulary of characters, of words, or of subwords."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ostinato.errors import InputError, unknown
+from ostinato.features.text.subword_training import train_subwords
+from ostinato.features.text.subwords import Subwords
 
 UNKNOWN = "<unk>"
 LEVELS = ("characters", "words")
+SUBWORDS = "subwords"
 FORMAT = 1
 # A new line is a token, so that a model of words can write lines; <unk> and its like stay whole.
 _WORD = re.compile(r"\n|<\w+>|\w+(?:['’-]\w+)*|[^\w\s]")
@@ -98,23 +101,71 @@ class Vocabulary:
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, "level": self.level, "tokens": self.tokens}, ensure_ascii=False, indent=0)
 
-    @classmethod
-    def from_json(cls, text: str) -> Vocabulary:
-        """Read what :meth:`to_json` wrote.
 
-        Raises:
-            InputError: not JSON, another format, or not a vocabulary.
-        """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"not a vocabulary: {error}") from None
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise InputError(f"not a vocabulary of format {FORMAT}")
-        tokens = data.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-            raise InputError("not a vocabulary: its tokens are not a list of strings")
-        return cls(str(data.get("level")), tokens)
+class SubwordVocabulary:
+    """The same for byte pairs that are learned from the text: they write every text, so that none is missing."""
+
+    level = SUBWORDS
+
+    def __init__(self, subwords: Subwords) -> None:
+        self._subwords = subwords
+        self.tokens = tuple(subwords.tokenizer.id_to_token(i) for i in range(len(subwords)))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text's subwords."""
+        return self._subwords.encode(text)
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of a sequence of numbers."""
+        return self._subwords.decode(numbers)
+
+    def missing(self, text: str) -> list[str]:
+        """What cannot be written: nothing."""
+        return []
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, "level": self.level, "tokenizer": self._subwords.to_json()})
+
+
+AnyVocabulary = Vocabulary | SubwordVocabulary
+
+
+def build_vocabulary(text: str, level: str, size: int = 10_000) -> AnyVocabulary:
+    """A vocabulary of the tokens of a text: characters, words, or subwords that are learned from it.
+
+    Raises:
+        InputError: an unknown level, or of subwords a size too small for the bytes (260).
+
+    >>> v = build_vocabulary("low lower lowest " * 9, "subwords", 300)
+    >>> v.decode(v.encode("slow lower"))
+    'slow lower'
+    """
+    if level == SUBWORDS:
+        return SubwordVocabulary(train_subwords(text.splitlines(keepends=True), size=size))
+    return Vocabulary.build(text, level, size)
+
+
+def vocabulary_from_json(text: str) -> AnyVocabulary:
+    """Read what ``to_json`` of a vocabulary wrote.
+
+    Raises:
+        InputError: not JSON, another format, or not a vocabulary.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not a vocabulary: {error}") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError(f"not a vocabulary of format {FORMAT}")
+    if data.get("level") == SUBWORDS:
+        return SubwordVocabulary(Subwords.from_json(str(data.get("tokenizer"))))
+    tokens = data.get("tokens")
+    if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
+        raise InputError("not a vocabulary: its tokens are not a list of strings")
+    return Vocabulary(str(data.get("level")), tokens)
 
 
 def _join(tokens: Sequence[str]) -> str:

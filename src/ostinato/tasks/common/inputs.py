@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import nn
 
+from ostinato.features.text import SUBWORDS, Subwords, train_subwords
 from ostinato.tasks.common.kind import Example
 from ostinato.tasks.common.store import Item
 from ostinato.tasks.common.words import Lexicon, WordBatch, WordVectors, segment, word_batch
@@ -64,9 +66,13 @@ class TextInput(Input):
     kind = "text"
 
     def prepare(self, given: Iterable[str]) -> None:
-        level = self._level(given)
-        self.lexicon = Lexicon.build((pieces(text, level) for text in given), self.options, ngrams=level == "words")
-        self.state = {"kind": self.kind, "level": level, **self.lexicon.to_json()}
+        self.state = {"kind": self.kind, "level": self._level(given)}
+        level, size = self.state["level"], self.options.vocabulary_size
+        if level == SUBWORDS:
+            self.state["subwords"] = train_subwords(given, size=size, lower=True).to_json()
+        self.lexicon = Lexicon.build(map(self._pieces, given), self.options, ngrams=level == "words",
+                                     least=1 if level == SUBWORDS else 2)  # fmt: skip
+        self.state |= self.lexicon.to_json()
 
     def _level(self, given: Iterable[str]) -> str:
         if self.options.level != "auto":
@@ -79,8 +85,19 @@ class TextInput(Input):
             self.lexicon = Lexicon.from_json(self.state)
         return self.lexicon
 
+    def _pieces(self, text: str) -> Sequence[str]:
+        """What a step reads each."""
+        level = self.state["level"]
+        if level == SUBWORDS:
+            return self._subwords.pieces(text) or [text]
+        return list(text) if level == "characters" else segment(text) or [text]
+
+    @cached_property
+    def _subwords(self) -> Subwords:
+        return Subwords.from_json(self.state["subwords"])
+
     def item(self, given: str) -> Item:
-        return self._lexicon().item(pieces(given, self.state["level"])[: self.options.longest])
+        return self._lexicon().item(self._pieces(given)[: self.options.longest])
 
     def length(self, item: Item) -> int:
         return len(item["words"])
@@ -93,11 +110,6 @@ class TextInput(Input):
 
     def from_text(self, text: str) -> str:
         return text
-
-
-def pieces(text: str, level: str) -> Sequence[str]:
-    """What a step reads each."""
-    return list(text) if level == "characters" else segment(text) or [text]
 
 
 class GivenOf:
