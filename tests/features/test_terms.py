@@ -9,6 +9,7 @@ import torch
 from close import assert_close
 from corpus import some_text
 
+from ostinato.errors import InputError
 from ostinato.features.text import TermVectors, Tokenizer, ngram_list
 
 SLIDES = ["The cat sat on the mat.", "The dog ate my homework."]
@@ -53,3 +54,16 @@ def test_refusals() -> None:
         TermVectors().fit(SLIDES)(SLIDES, "bits")
     with pytest.raises(ValueError, match="fit it on texts"):
         TermVectors()(SLIDES)
+
+
+def test_kept_and_read_again() -> None:
+    texts = ["Żółw and the cat", "the cat sat on the mat", "a mat"]
+    vectors = TermVectors(n=2, size=9).fit(texts)
+    again = TermVectors.from_json(vectors.to_json())
+    assert (again.terms, again.documents, again.document_count) == (vectors.terms, vectors.documents, 3)
+    for mode in ("binary", "count", "freq", "tfidf"):
+        assert torch.equal(again([*texts, "new words"], mode), vectors([*texts, "new words"], mode))
+    for text in ("no", "[]", "{}", vectors.to_json().replace('"format": 1', '"format": 9'),
+                 vectors.to_json().replace('"documents": [2, ', '"documents": [')):  # fmt: skip
+        with pytest.raises(InputError, match="term vectors"):
+            TermVectors.from_json(text)

@@ -20,6 +20,24 @@ from ostinato.recurrent.files import read_model, write_model
 SEQUENCE, IMAGE = (3, 7, 4), (2, 4, 6, 3)
 
 
+class Marked(cells.Cell2d):
+    """Reads one of its states of the row above, one that does not begin with zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Linear(3, 2)
+        self.add_state("a", 2)
+        self.add_state("b", 2, initial=1.0)
+
+    @property
+    def above(self):
+        return self.states[1:]
+
+    def step(self, x, b_above, a, b):
+        new = torch.tanh(self.W(x) + a + b_above)
+        return new, 0.5 * b + new
+
+
 def both(low: int, merge: str | None = "concat") -> layers.Bidirectional:
     return layers.Bidirectional(cells.GRU(low, 5), Recurrent(cells.LSTM(low, 5), reverse=True, save="recompute"), merge)
 
@@ -35,6 +53,9 @@ LAYERS_OF_ALL_KINDS = {
                                                      nonlinearity="tanh"),
                                          Recurrent(cells.GRU(5, 6), batch_first=False)]), SEQUENCE),
     "wrapped": (lambda: layers.Stack([cells.LearnedInitial(cells.Zoneout(cells.LSTM(4, 5), 0.2))]), SEQUENCE),
+    "four corners": (lambda: layers.Recurrent2d.create("lstm2d", 3, 5, merge="sum"), IMAGE),
+    "two corners": (lambda: layers.Recurrent2d([cells.LSTM(3 + 2, 4, proj_size=2), Marked()],
+                                               ["bottom-right", "top-left"], merge=None), IMAGE),
     "images": (lambda: layers.Stack([layers.Patches(2, 3), layers.ReNet(both(18), both(10, "mul"))]), IMAGE),
     "design 1": (lambda: layers.HiddenToHidden(cells.Elman(4, 5), 6), SEQUENCE),
     "design 2": (lambda: layers.OutputToHidden(4, 5, 6, layers.LinearDecay(0.1), seed=3), SEQUENCE),
@@ -117,7 +138,6 @@ def shared() -> nn.Module:
 
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: layers.Stack([Foreign()]), TypeError, "a Foreign cannot be saved, only Recurrent, Stack, .*state_dict"),
-    (lambda: layers.Recurrent2d.create("gru", 3, 5), TypeError, "a Recurrent2d cannot be saved"),
     (lambda: nn.LSTM(3, 5), TypeError, "a LSTM cannot be saved"),
     (lambda: layers.Stack([cells.GRU(4, 5)]), ValueError, "call the module once before saving it"),
     (shared, ValueError, r"layers\.0 and layers\.1 share a cell"),

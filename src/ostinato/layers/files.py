@@ -23,6 +23,7 @@ from ostinato.layers.designs import HiddenToHidden, OneOutput, OutputToHidden
 from ostinato.layers.drop_in import GRU, LSTM, RNN
 from ostinato.layers.feedback import Feedback
 from ostinato.layers.images import Patches, ReNet
+from ostinato.layers.recurrent2d import Recurrent2d
 from ostinato.layers.stack import Stack
 from ostinato.layers.tdnn import TDNN
 from ostinato.program import InvalidProgram
@@ -87,6 +88,7 @@ KINDS: dict[type[nn.Module], Kind] = {
     Stack: Kind(("layers",), _attributes("dropout", "residual"), Stack),
     Bidirectional: Kind(("forward_layer", "backward_layer"), _attributes("merge"), Bidirectional),
     ReNet: Kind(("across", "down"), _attributes(), ReNet),
+    Recurrent2d: Kind(("parts",), _attributes("directions", "merge", "above"), Recurrent2d.of),
     Patches: Kind((), _attributes("height", "width"), Patches),
     TDNN: Kind((), lambda t: {**_attributes(*TDNN_OPTIONS)(t), "output_size": t.W.out_features,
                               "bias": t.W.bias is not None}, TDNN),
@@ -106,9 +108,9 @@ def save(layer: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Write a layer into a folder, as ``layers.json`` and ``layers.safetensors``; :func:`load` needs nothing else.
 
     Args:
-        layer: a ``Stack``, ``Bidirectional``, ``ReNet``, ``Patches``, ``TDNN``, ``Feedback``, one of the three designs,
-            ``RNN``, ``LSTM`` or ``GRU``, or a ``Recurrent``; the recurrences in it called at least once, so that their
-            inputs are known.
+        layer: a ``Stack``, ``Bidirectional``, ``ReNet``, ``Recurrent2d``, ``Patches``, ``TDNN``, ``Feedback``, one of
+            the three designs, ``RNN``, ``LSTM`` or ``GRU``, or a ``Recurrent``; the recurrences in it called at least
+            once, so that their inputs are known.
 
     Raises:
         TypeError: when it is another layer, or has one in it.

@@ -66,11 +66,29 @@ class Recurrent2d(nn.Module):
         super().__init__()
         corners = tuple(CORNERS)[: len(parts)] if directions is None else tuple(directions)
         _check_directions(parts, corners)
-        self.directions, self.merge = corners, check_merge(merge)
-        self.parts = nn.ModuleList(
-            Recurrent(_in_two(part), batch_first=False, reverse=CORNERS[corner][1])
-            for part, corner in zip(parts, corners, strict=True)
-        )
+        in_two = [_in_two(part) for part in parts]
+        recurrents = [Recurrent(part, batch_first=False, reverse=CORNERS[corner][1])
+                      for part, corner in zip(in_two, corners, strict=True)]  # fmt: skip
+        self._put_together(recurrents, corners, merge, [[s.name for s in part.above] for part in in_two])
+
+    def _put_together(self, parts: Sequence[Recurrent], directions: Sequence[str], merge: str | None,
+                      above: Sequence[Sequence[str]]) -> None:  # fmt: skip
+        self.directions, self.merge = tuple(directions), check_merge(merge)
+        self.above = [list(names) for names in above]  # for each direction, the states of the row above that it reads
+        self.parts = nn.ModuleList(parts)
+
+    @classmethod
+    def of(cls, parts: Sequence[Recurrent], directions: Sequence[str], merge: str | None,
+           above: Sequence[Sequence[str]]) -> Recurrent2d:  # fmt: skip
+        """The layer of recurrences over a row that exist already, such as those of a file.
+
+        Args:
+            above: for each of them, the names of the states of the row above that are its inputs after ``x``.
+        """
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._put_together(parts, directions, merge, above)
+        return layer
 
     @classmethod
     def create(
@@ -124,9 +142,9 @@ class Recurrent2d(nn.Module):
         sizes = None if lengths is None else image_sizes(lengths, x).cpu()
         rows = x.permute(1, 2, 0, 3).contiguous()  # [H, W, B, N]
         outputs, finals = [], []
-        for part, corner in zip(self.parts, self.directions, strict=True):
+        for part, corner, names in zip(self.parts, self.directions, self.above, strict=True):
             assert isinstance(part, Recurrent)
-            output, final = _sweep(part, rows, sizes, up=CORNERS[corner][0])
+            output, final = _sweep(part, names, rows, sizes, up=CORNERS[corner][0])
             outputs.append(output.permute(2, 0, 1, *range(3, output.dim())))  # [B, H, W, ...]
             finals.append(final)
         return merged(self.merge, outputs), tuple(finals)
@@ -153,24 +171,26 @@ def _check_directions(parts: Sequence[Cell], corners: tuple[str, ...]) -> None:
         raise ValueError("the directions must have a cell each: each has its own weights")
 
 
-def _sweep(part: Recurrent, rows: Tensor, sizes: Tensor | None, up: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _sweep(part: Recurrent, names: Sequence[str], rows: Tensor, sizes: Tensor | None,
+           up: bool) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
     """One direction over ``rows [H, W, B, N]``: outputs ``[H, W, B, ...]``, and the states where it ends."""
     cell = part.cell
-    assert isinstance(cell, Cell2d)
+    known = {s.name: s for s in cell.states}
+    read = [known[name] for name in names]
     width, batch = rows.shape[1:3]
     dtype = cell_dtype(cell, [rows])
-    starts = [cell.initial_value(s, dtype, rows.device) for s in cell.above]
-    above = [start.expand(width, batch, *s.shape) for s, start in zip(cell.above, starts, strict=True)]
+    starts = [cell.initial_value(s, dtype, rows.device) for s in read]
+    above = [start.expand(width, batch, *s.shape) for s, start in zip(read, starts, strict=True)]
     finals = part.initial_states(batch)
     outputs = []
     for i, lengths, live in _order(len(rows), sizes, up):
         output, ends, states = part([rows[i], *above], lengths=lengths, return_all_states=True)
         outputs.append(output)
-        above = [states[s.name] for s in cell.above]
+        above = [states[name] for name in names]
         finals = ends if live is None else _where(live, ends, finals)
         if live is not None:  # padding is zero, but a row that has nothing above it reads the initial values
             above = [v if s.initial == 0 else v.where(live.view(1, -1, *[1] * len(s.shape)), start)
-                     for s, v, start in zip(cell.above, above, starts, strict=True)]
+                     for s, v, start in zip(read, above, starts, strict=True)]
     return torch.stack(outputs[::-1] if up else outputs), finals
 
 

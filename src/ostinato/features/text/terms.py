@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -9,9 +10,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ostinato.errors import unknown
+from ostinato.errors import InputError, unknown
 from ostinato.features.text.ngrams import ngram_list
 
+FORMAT = 1
 MODES = ("binary", "count", "freq", "tfidf")
 
 
@@ -95,6 +97,36 @@ class TermVectors:
         made = torch.sparse_coo_tensor(index, torch.tensor(values, dtype=torch.float32),
                                        (len(counted), len(self.terms)), is_coalesced=True, check_invariants=True)
         return made if sparse else made.to_dense()
+
+    def to_json(self) -> str:
+        """All that it is, as JSON; :meth:`from_json` reads it."""
+        names = ("n", "level", "lower", "size", "terms", "documents", "document_count")
+        return json.dumps({"format": FORMAT, **{name: getattr(self, name) for name in names}}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> TermVectors:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            InputError: not JSON, another format, or damaged.
+
+        >>> vectors = TermVectors(n=2).fit(["The cat sat.", "The cat ate."])
+        >>> torch.equal(TermVectors.from_json(vectors.to_json())(["a cat"]), vectors(["a cat"]))
+        True
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise InputError(f"term vectors of format {data['format']!r}: this version reads {FORMAT}")
+            made = cls(data["n"], data["level"], data["lower"], data["size"])
+            made.terms, made.documents = tuple(data["terms"]), tuple(data["documents"])
+            made.document_count = int(data["document_count"])
+            if len(made.terms) != len(made.documents) or not all(isinstance(n, int) for n in made.documents):
+                raise ValueError("a count for each term is needed")
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"no term vectors, or damaged: {error}") from None
+        made._places = {term: place for place, term in enumerate(made.terms)}
+        return made
 
     def _value(self, count: int, total: int, place: int, mode: str) -> float:
         if mode == "tfidf":
