@@ -178,3 +178,22 @@ def test_real_files(path: str, options: Any, format: str, count: int, columns: A
     assert table.format == format
     assert choose_columns([row.values for row in table.sample()], TEXT_LABEL, path).of == columns
     assert sum(1 for _ in table) == count
+
+
+def test_a_data_set_of_the_hub(tmp_path: Path) -> None:
+    """A folder that the hub's client takes for a data set, so that no network is needed."""
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "train.csv").write_text("text,label\ngood film,pos\nbad film,neg\n")
+    (tmp_path / "test.csv").write_text("text,label\na film,pos\n")
+    rows = list(open_table(f"hub:{tmp_path}:test"))
+    assert [row.values for row in rows] == [{"text": "a film", "label": "pos"}]
+    assert [row.place for row in open_table(f"hub:{tmp_path}")] == [f"hub:{tmp_path}: row {n}" for n in (1, 2)]
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features).to_parquet(folder / "train.parquet")
+    assert [row.values["label"] for row in open_table(f"hub:{folder}:default:train")] == ["yes", "no"]
+    for name, message in ((f"hub:{tmp_path}:dev", "cannot be read from the hub"), ("hub:", "is expected"),
+                          ("hub:a:b:c:d", "is expected")):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            list(open_table(name))

@@ -12,6 +12,7 @@ from typing import Any
 
 from ostinato.errors import InputError, unknown
 from ostinato.features.rows.columns import is_header
+from ostinato.features.rows.hub import hub_rows, is_hub
 from ostinato.features.rows.lines import Bad, read_lines, refuse
 
 csv.field_size_limit(2**30)  # a document may be one field
@@ -68,7 +69,7 @@ def open_table(path: str | Path, format: str | None = None, **options: Any) -> T
 
     Args:
         path: a file (``.gz`` too), or a folder: of files named by label with one text a line, or of folders named by
-            label with one text a file.
+            label with one text a file; or ``hub:NAME:SPLIT``, of a data set on the Hugging Face hub.
         format: one of ``FORMATS``.
         **options: ``encoding``, ``header``, ``names``, ``skip_bad``, as in :class:`Table`.
 
@@ -78,6 +79,8 @@ def open_table(path: str | Path, format: str | None = None, **options: Any) -> T
     path = Path(path)
     if format is not None and format not in FORMATS:
         raise unknown("format", format, FORMATS)
+    if is_hub(path):
+        return Table(path, "hub", **options)
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
@@ -233,6 +236,10 @@ def _folder(table: Table, bad: Bad) -> Iterator[Row]:
                 yield Row(f"{file}:{number}", {"text": line.strip(), "label": label})
 
 
+def _hub(table: Table, bad: Bad) -> Iterator[Row]:
+    return (Row(place, values) for place, values in hub_rows(table.path))
+
+
 FORMATS: dict[str, Callable[[Table, Bad], Iterator[Row]]] = {
     "csv": _separated(",", csv.QUOTE_MINIMAL),
     "tsv": _separated("\t", csv.QUOTE_NONE),
@@ -241,6 +248,7 @@ FORMATS: dict[str, Callable[[Table, Bad], Iterator[Row]]] = {
     "label-first": _label_first,
     "lines": _lines,
     "folder": _folder,
+    "hub": _hub,
 }
 """How each format is read."""
 
