@@ -191,15 +191,17 @@ def ett(folder: Path) -> list[str]:
 
 
 def m4(folder: Path) -> list[str]:
-    """The official split; of each test series as much history as is read."""
+    """The official split: each test series is its whole history and the 48 hours after it, which are forecast once."""
     train, test = (list(csv.reader((DATA / "m4_hourly" / f"Hourly-{part}.csv").open(encoding="utf-8")))
                    for part in ("train", "test"))  # fmt: skip
     write_atomic(folder / "train.csv", (DATA / "m4_hourly" / "Hourly-train.csv").read_bytes())
-    rows = [[one[0], *[value for value in one[1:] if value][-168:], *other[1:]]
-            for one, other in zip(train[1:], test[1:], strict=True)]  # fmt: skip
+    rows = [[*filter(None, one), *other[1:]] for one, other in zip(train[1:], test[1:], strict=True)]
+    longest = max(map(len, rows))
     with open(folder / "test.csv", "w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([[f"V{i + 1}" for i in range(len(rows[0]))], *rows])
-    return ["train.csv", "--test", "test.csv", "--horizon", "48", "--season", "24", "--lookback", "168"]
+        head = [f"V{i + 1}" for i in range(longest)]
+        csv.writer(out).writerows([head, *(row + [""] * (longest - len(row)) for row in rows)])
+    return ["train.csv", "--test", "test.csv", "--horizon", "48", "--season", "24", "--lookback", "168", "--origins",
+            "last"]  # fmt: skip
 
 
 def sheep(folder: Path) -> list[str]:

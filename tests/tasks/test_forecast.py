@@ -172,10 +172,10 @@ def test_the_benchmarks_of_m4() -> None:
         return
     options = ForecastOptions(horizon=48)
     train, test = (read_series(folder / f"Hourly-{part}.csv", options) for part in ("train", "test"))
-    examples, state = [], {"season": 24, "scales": {}, "seasonal": {}}
+    examples, state = [], {"season": 24, "scales": {}, "in_sample": {}}
     for one, other in zip(train, test, strict=True):
         apart = np.abs(one.targets[24:] - one.targets[:-24]).mean(0)
-        state["seasonal"][one.name], state["scales"][one.name] = apart.tolist(), one.targets.std(0).tolist()
+        state["in_sample"][one.name], state["scales"][one.name] = apart.tolist(), one.targets.std(0).tolist()
         examples.append(Example(one.place, Window(one, len(one.targets), 48), other.targets))
     for method, smape, mase in ((naive2, 18.383, 2.395), (seasonal_naive, 13.912, 1.193)):
         got = measures(examples, [method(e.given, 24) for e in examples], state)

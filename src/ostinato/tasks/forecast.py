@@ -41,6 +41,7 @@ from ostinato.training.options import option
 
 MODELS = ("lstm", "narx", "tdnn")
 LOSSES = ("auto", "squared", "absolute")
+ORIGINS = ("all", "last")
 SMALL = 1e-8
 
 
@@ -68,6 +69,7 @@ class ForecastOptions(TaskOptions):
     weight_decay: float = option(1e-3, "how strongly weights are drawn to zero", low=0)
     learning_rate: float = option(5e-4, "the highest learning rate", low=0)
     batch: int = option(64, "examples in a batch", low=1)
+    origins: str = option("all", "evaluate at every origin, or at the last of each series, as M4 is", choices=ORIGINS)
     every: int = option(0, "a window begins every so many steps (0: all, or as many as make 20,000)", low=0)
 
 
@@ -161,7 +163,8 @@ class Forecast(Kind):
 
     def read(self, path: Path, answered: bool = True) -> Windows:
         every = self.options.every or (1 if self.state else None)  # a trained model is measured at every origin
-        return Windows(path, self.options, answered, self._lookback(path), every)
+        last = bool(self.state) and self.options.origins == "last"
+        return Windows(path, self.options, answered, self._lookback(path), every, last)
 
     def _lookback(self, path: Path) -> int:
         if self.state:
@@ -218,6 +221,8 @@ class Forecast(Kind):
             "mean": together.mean(0).tolist(), "deviation": np.where(deviation < SMALL, 1, deviation).tolist(),
             "scales": {every[key].name: np.maximum(v.std(0), SMALL).tolist() for key, v in values.items()},
             "seasonal": {every[key].name: _seasonal_error(v, season).tolist() for key, v in values.items()},
+            # MASE is in units of all that was given: it measures, and nothing learns from it
+            "in_sample": {s.name: _seasonal_error(s.targets, season).tolist() for s in every.values()},
             "quantiles": _quantiles(self.options.quantiles),
         }  # fmt: skip
 

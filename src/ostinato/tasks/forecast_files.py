@@ -184,11 +184,13 @@ class Windows:
 
     Args:
         every: a window begins every so many steps.
+        last: only the last of each series.
     """
 
-    def __init__(self, path: Path, options: Any, answered: bool, lookback: int, every: int | None) -> None:
+    def __init__(self, path: Path, options: Any, answered: bool, lookback: int, every: int | None,
+                 last: bool = False) -> None:  # fmt: skip
         self.path, self.answered, self.bad = path, answered, 0
-        self._horizon, self._lookback = options.horizon, lookback
+        self._horizon, self._lookback, self._last = options.horizon, lookback, last
         self._all = read_series(path, options)
         possible = sum(max(0, len(s.targets) - lookback - self._horizon + 1) for s in self._all)
         self._every = every or max(1, round(possible / MOST))
@@ -220,7 +222,8 @@ class Windows:
     def _origins(self, series: Series) -> Iterable[int]:
         length = len(series.targets)
         if self.answered:
-            return range(length - self._horizon, self._lookback - 1, -self._every)  # the last one always
+            origins = range(length - self._horizon, self._lookback - 1, -self._every)  # the last one always
+            return origins[:1] if self._last else origins
         return [length] if length >= self._lookback else []
 
 

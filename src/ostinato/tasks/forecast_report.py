@@ -85,7 +85,7 @@ def _smape(examples: Sequence[Example], found: Sequence[Values]) -> float:
 
 
 def _mase(examples: Sequence[Example], errors: Sequence[Values], state: dict[str, Any]) -> float:
-    return float(np.mean([(np.abs(error) / _of(state["seasonal"], e.given)).mean()
+    return float(np.mean([(np.abs(error) / _of(state["in_sample"], e.given)).mean()
                           for e, error in zip(examples, errors, strict=True)]))  # fmt: skip
 
 
