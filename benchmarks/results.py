@@ -275,7 +275,7 @@ ROWS = {
     "motions": Result("BasicMotions", "classify", ts("BasicMotions"), "accuracy", "1.00"),
     "vowels": Result("JapaneseVowels", "classify", ts("JapaneseVowels"), "accuracy", ".985"),
     "ett": Result("ett_h1, oil temperature, 24 h", "forecast", ett, "mse", ".0260"),
-    "m4": Result("m4_hourly", "forecast", m4, "owa", ".50"),
+    "m4": Result("m4_hourly", "forecast", m4, "owa", ".50", ["--learning-rate", "3e-3"]),
     "sheep": Result("sketch_sheep", "draw", sheep, "nats_per_step", "1.00", ["--epochs", "12", "--threads", "1"]),
     "flickr": Result("flickr8k_a, 640 images to learn from, CIDEr-D", "caption", flickr, "cider", "above both"),
     "strips": Result("strips of MNIST digits in words, share not exact", "caption", strips, "error_rate", ".03"),

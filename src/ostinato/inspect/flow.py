@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from ostinato.errors import InputError
 from ostinato.inspect import pictures
 from ostinato.recurrent import Recurrent
-from ostinato.recurrent.adjoints import Observed, observe
+from ostinato.recurrent.adjoints import observing
 from ostinato.recurrent.arguments import Lengths
 
 Loss = Callable[[Tensor], Tensor]
@@ -178,29 +177,3 @@ def _ended(norms: Tensor, lengths: Lengths | None) -> Tensor:
     at = torch.arange(norms.shape[-1])
     gone = at >= torch.as_tensor(lengths).unsqueeze(1)  # [B, T]
     return norms.masked_fill((gone.unsqueeze(1) | gone.unsqueeze(2)).to(norms.device), float("nan"))
-
-
-@contextmanager
-def observing(parts: Mapping[str, Recurrent]) -> Iterator[dict[str, Observed]]:
-    """While this is open, a call of one of these modules can be asked for the gradients of its states."""
-    seen: dict[str, Observed] = {}
-
-    def observed(name: str, recurrent: Recurrent) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
-        def forward(x: Any = (), initial: Any = None, lengths: Any = None, mask: Any = None, reset: Any = None, *,
-                    constants: Any = (), **others: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-            used = [key for key, value in others.items() if value is not None and value is not False]
-            if used or name in seen:
-                raise InputError(f"{name or 'the model'} is called " + (f"with {', '.join(used)}" if used else "twice")
-                                 + ", where its states cannot be observed")
-            seen[name] = observe(recurrent, x, initial, lengths, mask, reset, constants=constants)
-            return seen[name].outputs, seen[name].ends
-
-        return forward
-
-    try:
-        for name, recurrent in parts.items():
-            recurrent.__dict__["forward"] = observed(name, recurrent)
-        yield seen
-    finally:
-        for recurrent in parts.values():
-            recurrent.__dict__.pop("forward", None)

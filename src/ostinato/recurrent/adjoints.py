@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ostinato.engines.choice import FallbackError
 from ostinato.engines.plan import Plan
+from ostinato.errors import InputError
 from ostinato.program import CannotTrace, Program
 from ostinato.program.ir import Builder, Ref, finish
 from ostinato.program.loop_features import with_features
@@ -85,6 +88,32 @@ def observe(recurrent: Recurrent, x: Tensors, initial: Tensors | None = None, le
     return Observed(own(outputs), ends, {n: own(v) for n, v in states.items()}, nudges, recurrent.batch_first)
 
 
+@contextmanager
+def observing(parts: Mapping[str, Recurrent]) -> Iterator[dict[str, Observed]]:
+    """While this is open, a call of one of these modules can be asked for the gradients of its states."""
+    seen: dict[str, Observed] = {}
+
+    def observed(name: str, recurrent: Recurrent) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+        def forward(x: Any = (), initial: Any = None, lengths: Any = None, mask: Any = None, reset: Any = None, *,
+                    constants: Any = (), **others: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+            used = [key for key, value in others.items() if value is not None and value is not False]
+            if used or name in seen:
+                raise InputError(f"{name or 'the model'} is called " + (f"with {', '.join(used)}" if used else "twice")
+                                 + ", where its states cannot be observed")
+            seen[name] = observe(recurrent, x, initial, lengths, mask, reset, constants=constants)
+            return seen[name].outputs, seen[name].ends
+
+        return forward
+
+    try:
+        for name, recurrent in parts.items():
+            recurrent.__dict__["forward"] = observed(name, recurrent)
+        yield seen
+    finally:
+        for recurrent in parts.values():
+            recurrent.__dict__.pop("forward", None)
+
+
 def nudged(program: Program) -> Program:
     """The program with an input ``nudge.<state>`` that is added to each state's next value, wherever that is used."""
     builder = Builder()
@@ -122,4 +151,4 @@ def previous(values: Tensor, first: Tensor, depth: int, reverse: bool) -> Tensor
     return found.flip(1) if reverse else found
 
 
-__all__: Sequence[str] = ["Observed", "observe"]
+__all__: Sequence[str] = ["Observed", "observe", "observing"]

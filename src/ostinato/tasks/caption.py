@@ -32,6 +32,7 @@ from ostinato.features.rows.manifest import find_files
 from ostinato.layers import Recurrent2d
 from ostinato.tasks.common.encoder import Encoder
 from ostinato.tasks.common.kind import Answer, Example, Measures, TaskOptions
+from ostinato.tasks.common.pairs import Pairs
 from ostinato.tasks.common.store import Item
 from ostinato.tasks.common.writer import FIRST, UNKNOWN, Memory, Writer, WriterOptions, Writes, taught, vocabulary
 from ostinato.training.goal import Goal
@@ -159,28 +160,19 @@ class Captioner(Writer):
         return x
 
 
-class Images:
-    """The examples of DATA, one for each caption of an image; read anew at every iteration."""
+class Images(Pairs):
+    """The examples of DATA, one for each caption of an image."""
 
-    def __init__(self, path: Path, options: CaptionOptions, answered: bool) -> None:
-        self.path, self.options, self.answered, self.bad = path, options, answered, 0
-
-    def __iter__(self) -> Iterator[Example]:
-        self.bad = count = 0
+    def examples(self) -> Iterator[Example]:
         for entry in find_files(self.path, SUFFIXES, None, "images", self.options.images):
             try:
                 gold = self._caption(entry.place, entry.values) if self.answered else None
                 if self.options.skip_bad_lines:
                     read_image(entry.path)
-            except InputError:
-                if not self.options.skip_bad_lines:
-                    raise
-                self.bad += 1
+            except InputError as error:
+                self.complain(str(error))
                 continue
-            count += 1
             yield Example(entry.place, entry.path, gold)
-        if not count:
-            raise InputError(f"{self.path} has no images with captions that can be used")
 
     def _caption(self, place: str, values: Any) -> str:
         column = self.options.caption or next((name for name in COLUMNS if name in values), None)

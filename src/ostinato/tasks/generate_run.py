@@ -16,6 +16,7 @@ from ostinato.features.text import AnyVocabulary, build_vocabulary, vocabulary_f
 from ostinato.files import digest
 from ostinato.recurrent import Recurrent
 from ostinato.recurrent.files import describe, read_model, restore, write_model
+from ostinato.tasks.common.watch import Watcher
 from ostinato.tasks.generate import GenerateOptions, GenerateTask, LanguageModel, new_model
 from ostinato.training.options import from_mapping
 from ostinato.training.run import RunFolder
@@ -23,7 +24,7 @@ from ostinato.training.workers import Workers
 
 TASK = "generate"
 PROGRAMS = "programs."  # in the weights' file, before the names of the tensors that belong to a layer's program
-CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps", "devices", "strategy")
+CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps", "devices", "strategy", "watch")
 """What --resume may change without making the run another one."""
 
 
@@ -159,7 +160,8 @@ def train(
     with workers:
         if workers.share(data) != data:
             raise InputError("the text is not the same for all workers")
-        progress = Trainer(task, options, run, workers, report).fit()
+        watcher = Watcher(model) if options.watch else None
+        progress = Trainer(task, options, run, workers, report, watcher).fit()
     return {
         "run": str(run.path),
         "task": TASK,

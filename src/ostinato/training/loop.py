@@ -33,7 +33,7 @@ from ostinato.training.workers import LostWorker, Part, Workers
 
 LOG_STEPS = 10
 Reporter = Callable[[str, Mapping[str, Any]], None]
-"""Told what happens: "begin", "step", "epoch" or "end", and its numbers."""
+"""Told what happens: "begin", "step", "warning", "epoch" or "end", and its numbers."""
 
 
 class Task(Protocol):
@@ -71,6 +71,22 @@ class Task(Protocol):
         ...
 
 
+class Watching(Protocol):
+    """What looks into a training from time to time."""
+
+    def due(self) -> bool:
+        """Told before every step; whether to look."""
+        ...
+
+    def look(self, loss: Callable[[], Tensor]) -> tuple[dict[str, float], list[str]]:
+        """Numbers for the log, and warnings."""
+        ...
+
+    def not_finite(self, loss: Callable[[], Tensor]) -> str:
+        """Where the first number that is none comes from."""
+        ...
+
+
 class _Loss(nn.Module):
     """The loss as a module, so that what goes round a model (gradients that are added up) goes round all of it."""
 
@@ -87,14 +103,17 @@ class Trainer:
 
     Args:
         workers: the processes that share the work, connected.
+        watcher: what looks into it, in the first process.
     """
 
     def __init__(self, task: Task, options: TrainingOptions, run: RunFolder, workers: Workers,
-                 report: Reporter | None = None) -> None:  # fmt: skip
+                 report: Reporter | None = None, watcher: Watching | None = None) -> None:  # fmt: skip
+        self._watcher = watcher if workers.first else None
         self.task, self.options, self.run, self._workers = task, options, run, workers
         self._report = (report if workers.first else None) or (lambda event, values: None)
         self._progress = Progress()
         self._carried: Carried = ()
+        self._before: Carried = ()
         optimizer = make_optimizer(task.model, options)
         self._average = Average(task.model, options.average)
         found = workers.share(checkpoint.read(run.checkpoint) if workers.first and run.checkpoint.exists() else None)
@@ -157,7 +176,15 @@ class Trainer:
         rate = learning_rate(self.options, p.step, total * self.options.epochs) * p.rate_factor
         for group in self._bare_optimizer.param_groups:
             group["lr"] = rate
+        if self._watcher is not None and self._watcher.due():
+            self._set_chance()
+            self._before = self._carried
+            numbers, warnings = self._watcher.look(self._this_loss)
+            self._write({"epoch": p.epoch + 1, **numbers})
+            for warning in warnings:
+                self._report("warning", {"text": warning})
         self._set_chance()
+        self._before = self._carried
         loss, weight, self._carried = self._model(p.epoch, p.batch, self._carried, workers.part)
         # what is decided is decided by all alike: the loss of the whole, whether to stop, whether to write a checkpoint
         all_weights, losses, asked, due = workers.gather(
@@ -184,6 +211,11 @@ class Trainer:
         if due[0]:
             self._save()
 
+    def _this_loss(self) -> Tensor:
+        """The loss of the present batch once more, for those who look at it."""
+        p = self._progress
+        return self.task.loss(p.epoch, p.batch, self._before, self._workers.part)[0]
+
     def _set_chance(self) -> None:
         """What chance draws in a step depends on the seed, the step and the process alone."""
         number = (self.options.seed << 40) + (self._progress.step << 8) + self._workers.part.rank
@@ -202,9 +234,10 @@ class Trainer:
     def _check_finite(self, what: str, value: float, rate: float) -> None:
         if not math.isfinite(value):
             step = self._progress.step + 1
+            where = self._watcher.not_finite(self._this_loss) if self._watcher is not None else ""
             raise InputError(
-                f"the {what} is {value} at step {step} (learning rate {rate:.3g}): the training diverged; "
-                "try a lower --learning-rate, or a --clip of 1 or less"
+                f"the {what} is {value} at step {step} (learning rate {rate:.3g}{where and '; '}{where}): the training "
+                "diverged; try a lower --learning-rate, or a --clip of 1 or less"
             )
 
     def _end_epoch(self, measures: dict[str, float], seconds: float) -> None:

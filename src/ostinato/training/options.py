@@ -48,6 +48,7 @@ class TrainingOptions:
     threads: int | None = option(None, "compute with so many threads (as many as torch chooses)", low=1)
     devices: int = option(1, "train with so many processes, each with its part of every batch", low=1)
     strategy: str = option("auto", "how processes train together: ddp adds up their gradients", choices=STRATEGIES)
+    watch: bool = option(False, "log how gradients flow and whether gates are stuck, and warn (4% of the time)")
     checkpoint_seconds: float = option(60.0, "write a checkpoint so often (0: only at the end of epochs)", low=0)
     checkpoint_steps: int = option(0, "also write one every so many steps (0: no)", low=0)
 

@@ -28,6 +28,8 @@ class Bar:
         elif event == "step" and self._bar is not None:
             self._bar.set_postfix_str(self._short(values["loss"]), refresh=False)
             self._bar.update()
+        elif event == "warning":
+            tqdm.write(f"watch: {values['text']}", file=sys.stderr)
         elif event == "epoch":
             best = "  best so far" if values["better"] else ""
             tqdm.write(f"epoch {values['epoch']:3}  {self._line(values)}  ({values['seconds']:.0f} s){best}",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ostinato.recurrent import Recurrent
-from ostinato.recurrent.adjoints import observe, previous
+from ostinato.recurrent.adjoints import Observed, observe, previous
 from ostinato.recurrent.arguments import Lengths, Tensors, listed
 
 
@@ -54,10 +54,25 @@ def vanishing_gradient_penalty(
     >>> error, penalty = vanishing_gradient_penalty(rnn, torch.ones(2, 7, 3), lambda outputs, ends: ends[0].sum())
     >>> (error + 0.5 * penalty).backward()
     """
-    states = recurrent.cell.states
     seen = observe(recurrent, x, initial, lengths)
     value = loss(seen.outputs, seen.ends)
     given = seen.gradients(value, create_graph=exact)
+    ratio, counts = back_ratio(recurrent, seen, given, x, initial, lengths, exact=exact, cutoff=cutoff)
+    return value, torch.where(counts, ratio - 1, torch.zeros_like(ratio)).square().sum(1).mean()
+
+
+def back_ratio(
+    recurrent: Recurrent, seen: Observed, given: dict[str, Tensor], x: Tensors, initial: Tensors | None,
+    lengths: Lengths | None, *, exact: bool = False, cutoff: float = 0.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """By how much each step back multiplies the norm of the gradient, and which steps count, ``[B, T-1]`` each.
+
+    Args:
+        seen: a call of the recurrence, with these ``x``, ``initial`` and ``lengths``.
+        given: dE/dx[k], as ``seen.gradients`` gives them.
+        exact, cutoff: as for :func:`vanishing_gradient_penalty`.
+    """
+    states = recurrent.cell.states
     first = recurrent.initial_states(seen.ends[0].shape[0]) if initial is None else listed(initial, "initial")
     own: Callable[[Tensor], Tensor] = (lambda v: v) if recurrent.batch_first else (lambda v: v.transpose(0, 1))
     keep: Callable[[Tensor], Tensor] = (lambda v: v) if exact else (lambda v: v.detach())
@@ -71,8 +86,7 @@ def vanishing_gradient_penalty(
     counts = below > cutoff
     if lengths is not None and recurrent.reverse:  # a sequence's last step begins
         counts = counts & (torch.arange(1, steps) < torch.as_tensor(lengths).unsqueeze(1)).to(counts.device)
-    ratio = above / torch.where(counts, below, torch.ones_like(below))
-    return value, torch.where(counts, ratio - 1, torch.zeros_like(ratio)).square().sum(1).mean()
+    return above / torch.where(counts, below, torch.ones_like(below)), counts
 
 
 def _one_step_back(recurrent: Recurrent, x: list[Tensor], before: list[Tensor], after: list[Tensor]) -> list[Tensor]:

@@ -19,13 +19,14 @@ from ostinato.errors import InputError, unknown
 from ostinato.files import load_tensors, read_json, save_tensors, write_atomic
 from ostinato.tasks.common.kind import Answer, Example, Kind
 from ostinato.tasks.common.store import Store
+from ostinato.tasks.common.watch import Watcher
 from ostinato.training.batches import Buckets, in_order
 from ostinato.training.options import from_mapping
 from ostinato.training.run import RunFolder
 from ostinato.training.threads import threads
 from ostinato.training.workers import Part, Workers
 
-CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps", "devices", "strategy")
+CHANGEABLE = ("epochs", "patience", "checkpoint_seconds", "checkpoint_steps", "devices", "strategy", "watch")
 """What --resume may change without making the run another one."""
 
 LEAST = 40
@@ -190,7 +191,8 @@ def train(
             known = digest(data)
             if workers.share(known) != known:
                 raise InputError(f"{path} is not the same for all workers")
-            progress = Trainer(TaskTraining(kind, model, data, valid, run), options, run, workers, report).fit()
+            task, watcher = TaskTraining(kind, model, data, valid, run), Watcher(model) if options.watch else None
+            progress = Trainer(task, options, run, workers, report, watcher).fit()
         _, best = load(run)
         task = TaskTraining(kind, best, data, valid, run)
         measures = task.validate()
