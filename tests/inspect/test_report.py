@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 import torch
 from close import assert_close
 
 from ostinato.cli import run_command
+from ostinato.errors import InputError
 from ostinato.inspect import gates
+from ostinato.inspect.live import live
 from ostinato.tasks import generate_run
+from ostinato.tasks.generate_report import inspect_run
 from ostinato.training.run import RunFolder
 
 TEXT = "the clouds are in the sky and I grew up in France, I speak fluent French\n" * 40
@@ -83,3 +90,32 @@ def test_bad_input_is_one_line(run: Path, tmp_path: Path, capsys, text: str, wor
     assert run_command(["inspect", str(run), "--input", text, "--out", str(tmp_path / "a.html")]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize("run", ["elman"], indirect=True)
+def test_live(run: Path, capsys) -> None:
+    with live(lambda text: inspect_run(RunFolder(run), text)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        at = f"http://127.0.0.1:{server.server_port}"
+        try:
+            first = urlopen(at, timeout=60).read().decode()
+            assert "<textarea" in first and "Gradients back in time" in first
+            asked = urlopen(f"{at}/?{urlencode({'input': 'France <b>'})}", timeout=60)
+        except HTTPError as error:
+            asked = error
+        assert asked.status == 422
+        said = asked.read().decode()
+        assert "does not know: " in said and "France &lt;b&gt;</textarea>" in said and "<b>" not in said
+        page = urlopen(f"{at}/?{urlencode({'input': 'in France'})}", timeout=60).read().decode()
+        form = page[page.index("<form>") : page.index("</form>") + 7]
+        assert page.replace(form, "") == inspect_run(RunFolder(run), "in France")
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{at}/favicon.ico", timeout=60)
+        with pytest.raises(InputError, match="cannot be used"):
+            live(lambda text: "", server.server_port)
+        server.shutdown()
+        thread.join(10)
+    for words in (["--live", "--out", "a.html"], [], ["--live", "--input", "a b"]):
+        assert run_command(["inspect", str(run), *words]) == 2
+        assert "give --out FILE.html for a page, or --live" in capsys.readouterr().err

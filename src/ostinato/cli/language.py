@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -86,18 +87,31 @@ def evaluate(run: RunFolder, file: Path, streams: int, as_json: bool) -> None:
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--input", "text", default=None, metavar="TEXT", help="What the model reads.  [what it writes itself]")
-@click.option("--out", type=PATH, required=True, metavar="FILE.html", help="The page.")
-def inspect(run: Path, text: str | None, out: Path) -> None:
+@click.option("--out", type=PATH, metavar="FILE.html", help="The page.")
+@click.option("--live", is_flag=True, help="Serve the page on this machine, with a field to type into.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, help="For --live; 0: any that is free.  [8765]")
+def inspect(run: Path, text: str | None, out: Path | None, live: bool, port: int) -> None:
     """Show what a trained language model is and does, as one page that opens in any browser.
 
     \b
-    Example:
+    Examples:
       ostinato inspect runs/book --input "The class is" --out inside.html
+      ostinato inspect runs/book --live
     """
+    from ostinato.inspect.live import live as served
     from ostinato.tasks.generate_report import inspect_run
 
-    write_atomic(out, inspect_run(RunFolder(run), text).encode())
-    click.echo(f"{out}")
+    folder = RunFolder(run)
+    if live == (out is not None) or (live and text is not None):
+        raise InputError("give --out FILE.html for a page, or --live to type into one")
+    if out is not None:
+        write_atomic(out, inspect_run(folder, text).encode())
+        return click.echo(f"{out}")
+    generate_run.load_model(folder)  # what is wrong with it is said before there is a page
+    with served(lambda typed: inspect_run(folder, typed), port) as server:
+        click.echo(f"http://127.0.0.1:{server.server_port}  (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def predict(run: RunFolder, prompt: str | None, length: int, temperature: float, top_k: int, top_p: float,

@@ -138,11 +138,13 @@ def captions_picture(found: Sequence[tuple[str, str]]) -> bytes:
 
     from matplotlib.figure import Figure
 
+    images = [read_image(image, colour=True) for image, _ in found]
+    tallest = max((image.shape[0] / image.shape[1] for image in images), default=1.0)
     rows = max(1, -(-len(found) // 4))
-    figure = Figure(figsize=(13, 3.3 * rows), layout="constrained")
-    for number, (image, text) in enumerate(found, start=1):
+    figure = Figure(figsize=(13, (3.2 * min(tallest, 1.5) + 0.5) * rows), layout="constrained")
+    for number, (image, (_, text)) in enumerate(zip(images, found, strict=True), start=1):
         axes = figure.add_subplot(rows, 4, number)
-        axes.imshow(read_image(image, colour=True))
+        axes.imshow(image)
         axes.set_title("\n".join(textwrap.wrap(text, 34)), fontsize=9)
         axes.axis("off")
     out = io.BytesIO()
