@@ -32,7 +32,7 @@ lab-quick: $(READY)-test native ## the laboratory's small table of cells against
 # One thread: the tests' tensors are small, and two that share a core with another program wait for each other. So as
 # many processes as there are cores share the tests.
 test: $(READY)-test native ## run the tests; ARGS="-k house" chooses some
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m pytest --numprocesses auto $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: ruff types ## ruff, then pyright
 

@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as xml
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +61,17 @@ def test_learns_and_reports(trained: Path, capsys: Capture) -> None:
     assert xml.fromstring(page).tag.endswith("svg") and page.count("<svg x=") >= 5
 
 
+def near(one: Any, other: Any) -> bool:
+    """The same drawing: what sums round otherwise is seen in the last of three decimals."""
+    return [len(s) for s in one["strokes"]] == [len(s) for s in other["strokes"]] and np.allclose(
+        np.concatenate(one["strokes"]), np.concatenate(other["strokes"]), rtol=0, atol=0.01)  # fmt: skip
+
+
 def test_draws_in_a_fresh_process(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     one, same, other = in_fresh_process("predict", trained / "run", "3", "3", "4", "--json")
     assert one["strokes"] != [] and len(one["strokes"][0][0]) == 2
     (alone,) = in_fresh_process("predict", trained / "run", "4", "--json")
-    assert alone["strokes"] == other["strokes"] and one["strokes"] == same["strokes"]  # whatever is beside it
+    assert near(alone, other) and near(one, same)  # whatever is beside it
     (again,) = in_fresh_process("predict", trained / "run", "4", "--json", "--bias", "2")
     assert alone != again and same["strokes"] != other["strokes"]
     picture = tmp_path / "x.svg"
