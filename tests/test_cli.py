@@ -437,3 +437,19 @@ def test_a_language_model_of_subwords(tmp_path: Path, capsys: Capture) -> None:
     assert json.loads(found)["prompt"] == "Żółw is new here" and json.loads(found)["text"]
     measured = json.loads(said(capsys, "evaluate", tmp_path / "run", file, "--json"))
     assert measured["perplexity_per_subword"] < 150 and measured["unknown_tokens"] == 0
+
+
+def test_a_language_model_takes_what_all_take(text: Path, trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a\nthe\n")
+    words = ["predict", trained, "--length", "12", "--json"]
+    lines = [json.loads(line) for line in said(capsys, *words, "a", "the").splitlines()]
+    assert [line["prompt"] for line in lines] == ["a", "the"]
+    assert [json.loads(line) for line in said(capsys, *words, "--file", prompts).splitlines()] == lines
+    assert json.loads(said(capsys, *words, "--prompt", "a")) == lines[0]
+    assert "give it what to go on from" in complaint(capsys, *words, "a", "--prompt", "the")
+    words = ["train", "generate", text, "--validation", text, "--test", text, "--out", tmp_path / "run", *TINY]
+    result = json.loads(said(capsys, *words, "--json"))
+    measured = json.loads(said(capsys, "evaluate", tmp_path / "run", text, "--json"))
+    assert result["test"] == measured
+    assert "no such file" in complaint(capsys, *words[:-len(TINY)], *TINY, "--overwrite", "--test", tmp_path / "none")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,17 @@ TASK = generate_run.TASK
 @click.command(name="generate")
 @click.argument("file", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The folder for the run.")
-@click.option("--valid", type=PATH, metavar="FILE", help="A text that validates, in place of the end of FILE.")
+@click.option("--validation", "--valid", "valid", type=PATH, metavar="FILE",
+              help="A text that validates, in place of the end of FILE.")  # fmt: skip
+@click.option("--test", type=PATH, metavar="FILE", help="Measure on this text, once, when the training is over.")
 @click.option("--config", type=PATH, metavar="FILE.toml", help="Options as TOML; the command line wins.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN.")
 @as_json
 @options_of(GenerateOptions)
 def train_generate(
-    file: Path, out: Path, valid: Path | None, config: Path | None, resume: bool, overwrite: bool, as_json: bool,
-    **values: Any,
+    file: Path, out: Path, valid: Path | None, test: Path | None, config: Path | None, resume: bool, overwrite: bool,
+    as_json: bool, **values: Any,
 ) -> None:  # fmt: skip
     """Train a language model on a text: it predicts the next character or word, and writes.
 
@@ -53,8 +56,11 @@ def train_generate(
     else:
         options = from_mapping(GenerateOptions, given, "the command")
     text = read_text(file)
+    tested = None if test is None else read_text(test)  # what is wrong with it is said before the training
     train_text, valid_text = (text, read_text(valid)) if valid else generate_run.split(text, options.held_out)
     result = generate_run.train(run, options, train_text, valid_text, progress_bar(options), resume, overwrite)
+    if tested is not None:
+        result["test"] = measure(run, tested, f"{test}", 1)
     if as_json:
         return print_json(result)
     measures = result["validation"]
@@ -62,25 +68,32 @@ def train_generate(
         f"best at epoch {result['best_epoch']} of {result['epochs']}: held out {_in_words(measures)} "
         f"({result['parameters']:,} parameters, {result['steps']:,} steps)"
     )
+    if tested is not None:
+        click.echo(f"on {test}: {_in_words(result['test'])}")
     click.echo(f"Next:  ostinato predict {shlex.quote(str(out))} --prompt {shlex.quote(result['prompt'])}")
 
 
-def evaluate(run: RunFolder, file: Path, streams: int, as_json: bool) -> None:
-    """Measure how well a trained model predicts a text, its states carried through."""
+def measure(run: RunFolder, text: str, named: str, streams: int) -> dict[str, Any]:
+    """How well a trained model predicts a text, its states carried through."""
     from tqdm import tqdm
 
     loaded = generate_run.load_model(run)
-    ids = generate_run.numbers(loaded.vocabulary, read_text(file))
+    ids = generate_run.numbers(loaded.vocabulary, text)
     if len(ids) < 2:
-        raise InputError(f"{file} has {len(ids)} tokens, and 2 are needed")
+        raise InputError(f"{named} has {len(ids)} tokens, and 2 are needed")
     with tqdm(total=-(-(len(ids) - 1) // streams), unit="step", disable=None, leave=False) as bar:
         loss = language_loss(loaded.model, ids, streams, tick=bar.update)
-    unknown = int((ids == 0).sum())
-    result = {**generate_run.measures(loss, loaded.options.level), "tokens": len(ids), "unknown_tokens": unknown}
+    level, unknown = loaded.options.level, int((ids == 0).sum())
+    return {**generate_run.measures(loss, level), "level": level, "tokens": len(ids), "unknown_tokens": unknown}
+
+
+def evaluate(run: RunFolder, file: Path, streams: int, as_json: bool) -> None:
+    """Measure a trained model on a text, and say it."""
+    result = measure(run, read_text(file), str(file), streams)
     if as_json:
         return print_json(result)
-    click.echo(f"{_in_words(result)} over {len(ids) - 1:,} {loaded.options.level}")
-    if unknown:
+    click.echo(f"{_in_words(result)} over {result['tokens'] - 1:,} {result['level']}")
+    if unknown := result["unknown_tokens"]:
         click.echo(f"{unknown:,} of them are not in the model's vocabulary and count as <unk>")
 
 
@@ -114,19 +127,22 @@ def inspect(run: Path, text: str | None, out: Path | None, live: bool, port: int
             server.serve_forever()
 
 
-def predict(run: RunFolder, prompt: str | None, length: int, temperature: float, top_k: int, top_p: float,
+def predict(run: RunFolder, prompts: Sequence[str | None], length: int, temperature: float, top_k: int, top_p: float,
             seed: int, bias: float, as_json: bool) -> None:  # fmt: skip
-    """Let a trained language model write."""
+    """Let a trained language model go on from each prompt; None: from a beginning of its own choice."""
     if bias:
         raise InputError("--bias is for drawings; a text is drawn by --temperature, --top-k, --top-p")
     loaded = generate_run.load_model(run)
-    sampler = Sampler(temperature, top_k, top_p, seed)
-    start = prompt if prompt is not None else first_prompt(loaded.vocabulary)
-    written = generate(loaded.model, loaded.vocabulary, start, length, sampler)
-    if as_json:
-        return print_json({"prompt": start, "text": written, "length": length, "seed": seed})
-    space = " " if prompt and loaded.options.level == "words" and not prompt[-1].isspace() else ""
-    click.echo(f"{prompt or ''}{space}{written}")
+    for prompt in prompts:
+        sampler = Sampler(temperature, top_k, top_p, seed)
+        start = prompt if prompt is not None else first_prompt(loaded.vocabulary)
+        written = generate(loaded.model, loaded.vocabulary, start, length, sampler)
+        if as_json:
+            value = {"prompt": start, "text": written, "length": length, "seed": seed}
+            click.echo(json.dumps(value, ensure_ascii=False))
+            continue
+        space = " " if prompt and loaded.options.level == "words" and not prompt[-1].isspace() else ""
+        click.echo(f"{prompt or ''}{space}{written}")
 
 
 def first_prompt(vocabulary: AnyVocabulary) -> str:

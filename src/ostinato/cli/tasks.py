@@ -15,6 +15,7 @@ import click
 from ostinato.cli import language
 from ostinato.cli.options import PATH, as_json, given_options, options_of, print_json
 from ostinato.errors import InputError
+from ostinato.features.text import read_text
 from ostinato.files import write_atomic, write_json, writing
 from ostinato.tasks.common import runs
 from ostinato.tasks.common.kind import Answer, Example, Kind
@@ -178,13 +179,14 @@ def predict(run: Path, inputs: tuple[str, ...], file: Path | None, columns: tupl
       ostinato predict runs/reviews "a warm and funny film"
       ostinato predict runs/reviews --file new.csv --json > answers.jsonl
       cat lines.txt | ostinato predict runs/reviews
-      ostinato predict runs/book --prompt "It was " --length 200 --temperature 0.6
+      ostinato predict runs/book "It was " --length 200 --temperature 0.6
     """
     folder = RunFolder(run)
     if folder.read_config().get("task") == language.TASK:
-        if inputs or file:
-            raise InputError(f"{run} writes text: give it what to go on from as --prompt")
-        return language.predict(folder, as_json=as_json, **writing)
+        prompt, given = writing.pop("prompt"), [*inputs, *(read_text(file).splitlines() if file else ())]
+        if (given and prompt is not None) or (inputs and file):
+            raise InputError(f"{run} writes text: give it what to go on from as --prompt, as inputs, or as a --file")
+        return language.predict(folder, given or [prompt], as_json=as_json, **writing)
     if inputs and file:
         raise InputError("give inputs or a --file, not both")
     kind, model = runs.load(folder, **_reading(columns, format, encoding))
