@@ -32,8 +32,8 @@ def test_the_page(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(results, "PAGE", page)
     about = {"processor": "P", "cores": 2, "busy": "1.0"}
     test = {"measures": {"accuracy": 0.91234}, "instead": {"bag of words accuracy": 0.5, "bag of words f1": 0.4}}
-    run = {"command": "ostinato train classify", "date": "2026-01-01", "reached": [0.91234, 0.9, 0.95], "machine": about,
-           "test": test, "parameters": 1234, "seconds": 90.0, "peak_mb": 512.0}  # fmt: skip
+    run = {"command": "ostinato train classify", "date": "2026-01-01", "reached": [0.91234, 0.9, 0.95],
+           "machine": about, "test": test, "parameters": 1234, "seconds": 90.0, "peak_mb": 512.0}  # fmt: skip
     (tmp_path / "trec.json").write_text(json.dumps(run))
     results.page()
     text = page.read_text()
