@@ -243,6 +243,12 @@ def strips(folder: Path) -> list[str]:
     return ["train.csv", "--test", "test.csv", "--height", "32"]
 
 
+def chorales(folder: Path) -> list[str]:
+    """The official parts, a frame a quarter note."""
+    file = DATA / "jsb_chorales" / "jsb-chorales-quarter.json"
+    return [f"{file}:train", "--validation", f"{file}:valid", "--test", f"{file}:test"]
+
+
 ROWS = {
     "trec": Result("trec, 6 kinds of questions", "classify", trec, "accuracy", ".925"),
     "sst2": Result("sst2, with `glove_50d_8k`", "classify", sst2, "accuracy", ".835"),
@@ -277,6 +283,7 @@ ROWS = {
     "ett": Result("ett_h1, oil temperature, 24 h", "forecast", ett, "mse", ".0260"),
     "m4": Result("m4_hourly", "forecast", m4, "owa", ".50", ["--learning-rate", "3e-3"]),
     "sheep": Result("sketch_sheep", "draw", sheep, "nats_per_step", "1.00", ["--epochs", "12", "--threads", "1"]),
+    "chorales": Result("jsb_chorales, a frame a quarter note", "compose", chorales, "nats_per_frame", "8.35"),
     "flickr": Result("flickr8k_a, 640 images to learn from, CIDEr-D", "caption", flickr, "cider", "above both"),
     "strips": Result("strips of MNIST digits in words, share not exact", "caption", strips, "error_rate", ".03"),
     "cmudict": Result("cmudict, phonemes", "translate", cmudict, "token_error_rate", ".075"),

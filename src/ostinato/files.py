@@ -59,17 +59,26 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: missing, not readable, or not a JSON object.
     """
+    value = read_json_value(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged: it is not a JSON object")
+    return value
+
+
+def read_json_value(path: Path) -> Any:
+    """Whatever is in a JSON file.
+
+    Raises:
+        InputError: missing, not readable, or not JSON.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise InputError(f"{path} is damaged: it is not JSON") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: it is not a JSON object")
-    return value
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], data: Any = None) -> None:

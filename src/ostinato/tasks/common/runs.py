@@ -40,6 +40,7 @@ KINDS = {
     "forecast": "ostinato.tasks.forecast:Forecast",
     "caption": "ostinato.tasks.caption:Caption",
     "draw": "ostinato.tasks.draw:Draw",
+    "compose": "ostinato.tasks.compose:Compose",
     "tag": "ostinato.tasks.tag:Tag",
     "parse": "ostinato.tasks.parse:Parse",
 }
