@@ -240,18 +240,19 @@ class Caption(Writes):
             raise InputError("an encoder from a file needs onnxruntime: pip install 'ostinato[onnx]'") from None
         try:
             return onnxruntime.InferenceSession(self.options.encoder, providers=["CPUExecutionProvider"])
-        except Exception as error:  # it has errors of many kinds
-            raise InputError(f"{self.options.encoder} cannot be read as a network: {error}") from None
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            raise InputError(f"{self.options.encoder} cannot be read as a network: {error}") from error
 
     def image(self, path: Path) -> np.ndarray:
         """An image ``[H, W, 3]``, or what a network from elsewhere finds in it, ``[h, w, C]``."""
         image = read_image(path, self.options.height, colour=True)  # [H, W, 3]
         if not self.options.encoder.endswith(".onnx"):
             return image
+        network, given = self.network, image.transpose(2, 0, 1)[None]  # [1, 3, H, W]
         try:
-            (found,) = self.network.run(None, {self.network.get_inputs()[0].name: image.transpose(2, 0, 1)[None]})
-        except Exception as error:
-            raise InputError(f"{self.options.encoder} does not take {path} as [1, 3, H, W]: {error}") from None
+            found = network.run(None, {network.get_inputs()[0].name: given})[0]
+        except Exception as error:  # as above
+            raise InputError(f"{self.options.encoder} does not take {path} as {list(given.shape)}: {error}") from error
         if found.ndim != 4 or len(found) != 1:
             raise InputError(f"{self.options.encoder} gives {list(found.shape)}, and [1, C, h, w] is needed")
         return found[0].transpose(1, 2, 0)

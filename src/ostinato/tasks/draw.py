@@ -34,6 +34,7 @@ from ostinato.recurrent import Recurrent
 from ostinato.tasks.common.encoder import make_cell
 from ostinato.tasks.common.inputs import GivenOf
 from ostinato.tasks.common.kind import Answer, Example, Kind, Measures, TaskOptions
+from ostinato.tasks.common.parts import file_and_part
 from ostinato.tasks.common.store import Item
 from ostinato.training.goal import Goal
 from ostinato.training.options import option
@@ -284,9 +285,7 @@ class Drawings:
 
     def __init__(self, path: Path, text: bool | None) -> None:
         self.path, self._text, self.bad = path, text, 0
-        name, colon, part = str(path).rpartition(":")
-        is_part = bool(colon) and not path.exists()
-        self._file, self._part = (Path(name), part) if is_part else (path, "train")
+        self._file, self._part = file_and_part(path)
 
     def __iter__(self) -> Iterator[Example]:
         if self._file.suffix == ".npz":

@@ -176,15 +176,14 @@ class Trainer:
         rate = learning_rate(self.options, p.step, total * self.options.epochs) * p.rate_factor
         for group in self._bare_optimizer.param_groups:
             group["lr"] = rate
+        self._before = self._carried
         if self._watcher is not None and self._watcher.due():
             self._set_chance()
-            self._before = self._carried
             numbers, warnings = self._watcher.look(self._this_loss)
             self._write({"epoch": p.epoch + 1, **numbers})
             for warning in warnings:
                 self._report("warning", {"text": warning})
         self._set_chance()
-        self._before = self._carried
         loss, weight, self._carried = self._model(p.epoch, p.batch, self._carried, workers.part)
         # what is decided is decided by all alike: the loss of the whole, whether to stop, whether to write a checkpoint
         all_weights, losses, asked, due = workers.gather(

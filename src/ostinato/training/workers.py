@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -66,14 +67,13 @@ class Workers:
     """
 
     def __init__(self, options: TrainingOptions) -> None:
-        self._env = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")}
         self._children: list[subprocess.Popen] = []
         self._ready: list[int] = []
         self._set: list[str] = []
         self._parent = os.getppid()
         if STARTED in os.environ:
-            self.part = Part(int(self._env["RANK"]), int(self._env["WORLD_SIZE"]))
-            self._local = int(self._env["LOCAL_WORLD_SIZE"])
+            self.part = Part(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+            self._local = int(os.environ["LOCAL_WORLD_SIZE"])
             if options.devices not in (1, self._local):
                 raise InputError(f"torchrun started {self._local} processes on this machine, and --devices is "
                                  f"{options.devices}: leave it out")  # fmt: skip
@@ -159,9 +159,15 @@ class Workers:
             for layer in range(len(parts[0]))
         )
 
-    def watching(self) -> Watch:
-        """Around what fails when another process is gone: LostWorker is raised for it."""
-        return Watch(self)
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around what fails when another process is gone: LostWorker is raised for it, and other errors stay."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.many and _is_broken_connection(str(error)):
+                raise LostWorker(self.who_is_gone()) from error
+            raise
 
     def who_is_gone(self) -> str:
         """In words, which process ended, and how."""
@@ -200,7 +206,7 @@ class Workers:
             heard = [os.read(ready, 1) for ready in self._ready]  # nothing, where it ended before
             if not all(heard):
                 raise LostWorker(f"{self.who_is_gone()} before the training began")
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no process is left behind; what it was is raised again
             for child in self._children:
                 child.kill()
             self._close()
@@ -223,22 +229,8 @@ class Workers:
             os.environ.pop(name, None)
 
 
-class Watch:
-    """Turns the errors of a broken connection into LostWorker."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if self._workers.many and isinstance(error, RuntimeError) and _is_broken_connection(str(error)):
-            raise LostWorker(self._workers.who_is_gone()) from None
-
-
 def _is_broken_connection(message: str) -> bool:
-    return any(words in message for words in ("onnection closed", "onnection reset", "roken pipe", "gloo", "Timed out"))
+    return any(words in message for words in ("onnection closed", "onnection reset", "roken pipe", "gloo/transport"))
 
 
 def _own_command() -> list[str]:

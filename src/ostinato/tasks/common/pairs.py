@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def side(path: Path, name: str) -> Path | None:
     return None
 
 
-class Pairs:
+class Pairs(ABC):
     """Examples read anew at every iteration; bad lines are counted where they may be."""
 
     def __init__(self, path: Path, options: Any, answered: bool) -> None:
@@ -55,9 +56,9 @@ class Pairs:
         if not count:
             raise InputError(f"{self.path} has no pairs that can be used")
 
+    @abstractmethod
     def examples(self) -> Iterator[Example]:
         """Each pair in turn."""
-        raise NotImplementedError
 
 
 class Columns(Pairs):

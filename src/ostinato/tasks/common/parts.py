@@ -11,6 +11,12 @@ import numpy as np
 from ostinato.errors import InputError
 
 
+def file_and_part(path: Path) -> tuple[Path, str]:
+    """``FILE:valid`` as the file and the name of its part; train where none is said."""
+    name, colon, part = str(path).rpartition(":")
+    return (Path(name), part) if colon and not path.exists() else (path, "train")
+
+
 class Some:
     """Those of the examples whose numbers are in a set, read anew at every iteration."""
 
