@@ -12,11 +12,16 @@ import ostinato
 project = "Ostinato"
 copyright = "the Ostinato contributors"
 version = release = ostinato.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 autodoc_inherit_docstrings = False  # torch.nn.Module's are not ours to print
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath", "amsmath"]
+nb_execution_mode = "force"  # the lecture's pages run at every build, and what fails there fails the build
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180
+nb_merge_streams = True
 html_theme = "furo"
 html_title = f"Ostinato {version}"
 html_copy_source = False

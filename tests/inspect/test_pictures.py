@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from catalogue import build
 
 from ostinato import Recurrent
 from ostinato.errors import InputError
-from ostinato.inspect import gates, gradient_flow, jacobians, saliency, spectra, states, timescales
+from ostinato.inspect import gates, gradient_flow, jacobians, saliency, spectra, spectrum, states, timescales
 
 X = torch.randn(2, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
 WORDS = ["the", "clouds", "are", "in", "the", "sky"]
@@ -50,3 +51,8 @@ def test_an_unknown_ending_and_no_matplotlib(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match=r"pip install 'ostinato\[lab\]'"):
         result.plot(tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_notebook_shows_what_can_be_drawn() -> None:
+    shown = spectrum(torch.eye(3))._repr_svg_()
+    assert shown is not None and ET.fromstring(shown).tag.endswith("svg")

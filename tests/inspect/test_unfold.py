@@ -184,3 +184,19 @@ def test_what_cannot_be_drawn_is_refused(call, words: str) -> None:
 def test_the_figure_of_the_documentation_is_up_to_date() -> None:
     figure = Path(__file__).parents[2] / "docs" / "figures" / "unfold_lstm.svg"
     assert figure.read_text("utf-8") == unfold(cells.LSTM(8, 16)).svg()
+
+
+def test_a_system_without_a_signal_is_drawn_from_its_states_alone() -> None:
+    class Spiral(Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.A = nn.Linear(2, 2, bias=False)
+            self.add_state("s", 2)
+
+        def step(self, s: torch.Tensor) -> torch.Tensor:
+            return self.A(s)
+
+    drawing = unfold(Spiral(), steps=2)
+    kinds = {node.kind for node in drawing.graph.nodes}
+    assert "input" not in kinds
+    assert "s[t-1] -> [A]" in drawing.text()

@@ -76,7 +76,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class GradientFlow:
+class GradientFlow(pictures.Shown):
     """The gradients of every state of every recurrence of a network, by their names: ``"h"``, or ``"layers.0.h"``."""
 
     flows: Mapping[str, Flow]

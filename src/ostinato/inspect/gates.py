@@ -22,7 +22,7 @@ LOW, HIGH = 0.05, 0.95
 
 
 @dataclass(frozen=True)
-class Traces:
+class Traces(pictures.Shown):
     """Values at every step of a sequence, by name.
 
     Attributes:

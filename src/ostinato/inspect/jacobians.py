@@ -16,7 +16,7 @@ from ostinato.recurrent.arguments import Lengths, Tensors
 
 
 @dataclass(frozen=True)
-class Jacobians:
+class Jacobians(pictures.Shown):
     """How all states together move with those of the step before.
 
     Attributes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,23 @@ TINY = 1e-30
 """What is shown on a logarithmic axis where there is less."""
 STYLE: dict[Any, Any] = {"svg.hashsalt": "ostinato", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.titlesize": 10}
+
+
+class Shown(ABC):
+    """What shows its picture in a notebook."""
+
+    @abstractmethod
+    def plot(self, path: str | Path) -> None:
+        """Draw it into a file."""
+
+    def _repr_svg_(self) -> str | None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "shown.svg"
+            try:
+                self.plot(path)
+            except InputError:  # without matplotlib a notebook shows the words
+                return None
+            return path.read_text(encoding="utf-8")
 
 
 def picture(path: str | Path, width: float, height: float, draw: Callable[[Any], None]) -> None:

@@ -15,7 +15,7 @@ from ostinato.inspect import pictures
 
 
 @dataclass(frozen=True)
-class Saliency:
+class Saliency(pictures.Shown):
     """How a score changes with the inputs.
 
     Attributes:

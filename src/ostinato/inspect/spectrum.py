@@ -19,7 +19,7 @@ EDGE = 1e-3
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(pictures.Shown):
     """A square matrix W, and its eigenvalues: ``W = V diag(lambda) V^-1``.
 
     Attributes:

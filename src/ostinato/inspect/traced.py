@@ -20,7 +20,7 @@ def program_of(cell: Cell | Recurrent, x: Tensors | None = None) -> Program:
     Args:
         cell: a cell, or a ``Recurrent`` of one.
         x: an example of its input, ``[B, T, ...]`` each. Default: vectors, of the first width among the sizes of its
-            parameters that its step takes.
+            parameters that its step takes; nothing, where it takes only states.
 
     Raises:
         FallbackError: when the step cannot be traced with ``x``.
@@ -37,10 +37,10 @@ def program_of(cell: Cell | Recurrent, x: Tensors | None = None) -> Program:
     if isinstance(cell, ProgramCell):
         return cell.variants[0].program
     reasons = []
-    for width in _widths(cell):
-        spec = InputSpec((width,), dtype)
+    vectors = [(InputSpec((width,), dtype),) * cell.inputs for width in _widths(cell)]
+    for specs in [*vectors, ()]:  # a system without a signal takes none
         try:
-            return _traced(cell, Signature((spec,) * cell.inputs, (), dtype, device))
+            return _traced(cell, Signature(specs, (), dtype, device))
         except CannotTrace as error:
             reasons.append(str(error))
     why = f": {reasons[0]}" if reasons else ""
