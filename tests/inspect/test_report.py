@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 import torch
 from close import assert_close
+from inspect_runs import trained
 
 from ostinato.cli import run_command
 from ostinato.errors import InputError
@@ -23,17 +24,10 @@ from ostinato.tasks import generate_run
 from ostinato.tasks.generate_report import inspect_run
 from ostinato.training.run import RunFolder
 
-TEXT = "the clouds are in the sky and I grew up in France, I speak fluent French\n" * 40
-TINY = ["--epochs", "1", "--hidden-size", "6", "--embedding-size", "4", "--bptt", "16", "--batch", "4"]
-
 
 @pytest.fixture(scope="module", params=["lstm", "elman"])
 def run(request, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "text.txt").write_text(TEXT)
-    words = ["train", "generate", str(folder / "text.txt"), "--out", str(folder / "run"), *TINY]
-    assert run_command([*words, "--layers", "2", "--cell", request.param]) == 0
-    return folder / "run"
+    return trained(tmp_path_factory.mktemp("run"), request.param)
 
 
 class Reader(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,4 +102,5 @@ def test_the_first_bad_number_is_in_the_error(tmp_path: Path, capsys: Capture) -
     words = ["train", "generate", text, "--out", tmp_path / "run", "--hidden-size", "8", "--threads", "1", "--watch",
              "--learning-rate", "1e38", "--warmup", "0", "--clip", "0", "--optimizer", "sgd", "--cell",
              "elman"]  # fmt: skip
-    assert "; first in layers.0, at step 0: h)" in complaint(capsys, *words)
+    # Whether the product overflows or the sum after it depends on the order in which a processor's kernel adds.
+    assert re.search(r"; first in layers\.0, at step 0: (p|h)\)", complaint(capsys, *words))
